@@ -1,0 +1,5 @@
+export default {
+  extensions: { ts: 'module' },
+  files: ['src/**/*.test.ts', 'test/tidy/**/*.test.ts'],
+  timeout: '2m',
+}

@@ -1,0 +1,93 @@
+// The mesh's programs in the kernel, as the agent sees them: enrolled pods, generations of rules,
+// live direct connections. Everything here is main-thread only.
+
+import type { AccessEntry } from '../model/access-entry.ts'
+import type { ListenerClass } from '../model/messages.ts'
+import type { Reason } from '../model/reason.ts'
+import type { WantedMaps } from '../model/wanted-maps.ts'
+import type { Namespace } from './kernel.ts'
+
+export interface DatapathSettings {
+  readonly unknown: 'refuse' | 'pass'
+  readonly directPath: boolean
+  /** Workers whose listeners may be chosen. */
+  readonly workers: number
+}
+
+export interface DatapathPaths {
+  /** A bpffs directory of this agent's own, e.g. /sys/fs/bpf/weft. */
+  readonly pins: string
+  /** The stable parent cgroup of every agent of this node (weft.slice). */
+  readonly agentCgroup: string
+  /** The cgroup whose processes are captured. */
+  readonly workloadsCgroup: string
+  /** A file that keeps the counter of workload ids until reboot. */
+  readonly stateDirectory: string
+}
+
+export interface PodEnrolment {
+  readonly uid: string
+  readonly namespace: Namespace
+  /** Device inside the pod, usually eth0. */
+  readonly device: string
+  readonly addresses: readonly string[]
+}
+
+/** One listening socket of one worker, in the pod's namespace, unknown to the pod. */
+export interface PodListener {
+  readonly worker: number
+  readonly class: ListenerClass
+  readonly fd: number
+}
+
+export interface EnrolledPod {
+  readonly uid: string
+  readonly cookie: bigint
+  readonly listeners: readonly PodListener[]
+}
+
+/** A live connection the kernel completed without the agent, seen from its source. */
+export interface DirectConnection {
+  readonly socketCookie: bigint
+  readonly sourceUid: string
+  readonly destinationUid: string
+  readonly source: { readonly ip: string; readonly port: number }
+  readonly destination: { readonly ip: string; readonly port: number }
+  /** Version of the rules it was judged by. */
+  readonly version: number
+}
+
+export interface Datapath {
+  /** Loads, or takes over what is pinned, and swaps programs atomically. Refuses everything
+   * until `configure`. */
+  start(): Promise<void>
+  configure(settings: DatapathSettings): void
+  /** Makes listeners for every worker, attaches lookup and guard, sets routes, and last makes the
+   * pod known. Sockets older than this are marked inherited. Nothing remains if it fails. */
+  enrol(pod: PodEnrolment): Promise<EnrolledPod>
+  /** Ends what is older than the pod's enrolment; returns how many. */
+  endInherited(uid: string): Promise<number>
+  /** Removes every trace of the pod; also when its namespace is gone already. */
+  withdraw(uid: string): Promise<void>
+  /** Takes a dead worker's listeners out of the choice. */
+  silenceWorker(worker: number): void
+  /** New listeners for a replacement worker, in every pod. */
+  reviveWorker(
+    worker: number,
+  ): Promise<readonly { uid: string; listeners: readonly PodListener[] }[]>
+  /** Makes what `wanted` no longer allows denied, before anything new is allowed. */
+  applyDenials(wanted: WantedMaps): void
+  /** Swaps in the whole generation. */
+  applyGeneration(wanted: WantedMaps): void
+  liveDirect(): Promise<readonly DirectConnection[]>
+  /** Ends connections by socket cookie; both sides see a reset. `reason` goes to their records. */
+  endDirect(connections: readonly DirectConnection[], reason: Reason): Promise<number>
+  /** Called at the close of every direct connection. */
+  onDirectClosed(handler: (entry: AccessEntry) => void): void
+  /** Refusals by reason, and other counters, since load. */
+  counters(): Readonly<Record<string, number>>
+  /** Ports that processes of a pod listen on. */
+  listeningPorts(uid: string): readonly number[]
+  /** `keep`: pins stay and workloads stay refused (upgrade); `remove`: nothing stays. */
+  stop(mode: 'keep' | 'remove'): Promise<void>
+}

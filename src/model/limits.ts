@@ -1,0 +1,62 @@
+// Every bound on a queue, loop or buffer, in one place. `bpf/include/limits.h` repeats the ones
+// the kernel side needs; a test compares them.
+
+export const LIMITS = {
+  /** Data-plane workers of one agent. BPF. */
+  workersMax: 16,
+  /** Virtual ports that captured connections are spread over, so that one pod's ephemeral ports
+   * do not run out. BPF. */
+  capturePorts: 32,
+  /** First virtual capture port. Nobody listens there: `lookup` assigns the real listener. BPF. */
+  capturePortFirst: 15101,
+  /** HBONE. Source: Istio ambient. BPF. */
+  hbonePort: 15008,
+  /** Workloads enrolled on one node. BPF. */
+  podsMax: 1024,
+  /** Live entries of `weft_attest`; full means the agent path. BPF. */
+  attestMax: 65_536,
+  /** Memory of original destinations between connect and accept. BPF. */
+  originsMax: 65_536,
+
+  /** Connections one worker serves at once. */
+  connectionsPerWorkerMax: 50_000,
+  /** Connections accepted from one listener before others get their turn. */
+  acceptBatch: 64,
+  /** Bytes read from one socket before they must be written on. */
+  relayChunkBytes: 65_536,
+  /** Bytes queued towards a slow reader before the other side is paused. */
+  relayQueueBytesMax: 262_144,
+
+  /** Streams of one tunnel session. Source: ztunnel POOL_MAX_STREAMS_PER_CONNECTION. */
+  streamsPerSessionMax: 100,
+  /** What a server announces. Source: ztunnel MAX_CONCURRENT_STREAMS. */
+  serverStreamsMax: 200,
+  /** Sessions one pool key may hold. */
+  sessionsPerPeerMax: 64,
+  /** Connections waiting for one session to come up. */
+  pendingPerSessionMax: 4096,
+  /** Handshakes one worker starts at once; more wait. */
+  dialsAtOnceMax: 16,
+  /** An unused session is closed. Source: ztunnel POOL_UNUSED_RELEASE_TIMEOUT. */
+  sessionIdleMs: 300_000,
+  pingIntervalMs: 10_000,
+  pingTimeoutMs: 20_000,
+  streamWindowBytes: 4_194_304,
+  sessionWindowBytes: 16_777_216,
+  frameBytesMax: 1_048_576,
+  clientHeaderBytesMax: 16_384,
+  serverHeaderBytesMax: 65_536,
+  handshakeTimeoutMs: 10_000,
+  /** Endpoints tried for one connection while no byte was sent. */
+  connectAttemptsMax: 3,
+  /** How long an inbound connection waits for its workload to become known. Source: ztunnel. */
+  workloadWaitMs: 5_000,
+
+  /** One configuration file. */
+  configFileBytesMax: 4_194_304,
+  configFilesMax: 10_000,
+  /** Alias expansions in YAML ("billion laughs"). */
+  yamlAliasesMax: 100,
+  /** Entries of one table patch message, so that no loop stalls for more than about 1 ms. */
+  patchSliceEntries: 200,
+} as const

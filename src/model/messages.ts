@@ -1,0 +1,67 @@
+// What the main thread and the data-plane workers tell each other. Flat data; nothing is cloned
+// whole. Descriptors are numbers: threads of one process share them.
+import type { Reason } from './reason.ts'
+import type { TablesPatch } from './tables.ts'
+
+export type ListenerClass = 'outbound' | 'plaintext' | 'hbone'
+
+/** A workload of this node whose sockets this worker serves. */
+export interface LocalPod {
+  readonly uid: string
+  /** A /proc/PID/ns/net descriptor, owned by main and open while the pod is known. */
+  readonly namespaceFd: number
+  readonly addresses: readonly string[]
+}
+
+export interface ListenerHandle {
+  readonly class: ListenerClass
+  readonly fd: number
+}
+
+/** A certificate for one identity. `keyPem` is transferred, and zeroed by the receiver. */
+export interface IdentityMaterial {
+  readonly id: string
+  readonly certificateChainPem: string
+  readonly keyPem: ArrayBuffer
+  readonly rootsPem: readonly string[]
+  readonly notAfterMs: number
+  /** Increases with every replacement. */
+  readonly serial: number
+}
+
+export type ToWorker =
+  | { readonly kind: 'patch'; readonly patch: TablesPatch }
+  | {
+      readonly kind: 'listen'
+      readonly pod: LocalPod
+      readonly listeners: readonly ListenerHandle[]
+    }
+  /** Stops accepting for the pod and ends its connections with `reason`. Acknowledged. */
+  | { readonly kind: 'unlisten'; readonly uid: string; readonly reason: Reason }
+  /** Accepts what is queued on listeners of a worker that died, then forgets them. */
+  | {
+      readonly kind: 'drain-backlog'
+      readonly pod: LocalPod
+      readonly listeners: readonly ListenerHandle[]
+    }
+  | { readonly kind: 'identity'; readonly material: IdentityMaterial }
+  | { readonly kind: 'forget-identity'; readonly id: string }
+  /** Judges live connections again under the current tables; answered when done. */
+  | { readonly kind: 'recheck'; readonly sequence: number }
+  | { readonly kind: 'drain'; readonly deadlineMs: number }
+  | { readonly kind: 'stop' }
+
+export type FromWorker =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'applied'; readonly version: number }
+  | { readonly kind: 'listening'; readonly uid: string }
+  | { readonly kind: 'unlistened'; readonly uid: string }
+  | { readonly kind: 'identity-held'; readonly id: string; readonly serial: number }
+  | { readonly kind: 'rechecked'; readonly sequence: number; readonly ended: number }
+  | { readonly kind: 'drained'; readonly open: number }
+  | {
+      readonly kind: 'log'
+      readonly level: 'error' | 'warn' | 'info' | 'debug'
+      readonly event: string
+      readonly fields: Readonly<Record<string, unknown>>
+    }
