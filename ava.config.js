@@ -1,5 +1,5 @@
 export default {
-  extensions: { ts: 'module' },
+  extensions: ['ts'],
   files: ['src/**/*.test.ts', 'test/tidy/**/*.test.ts'],
   timeout: '2m',
 }
