@@ -1,5 +1,5 @@
 export default {
-  extensions: ['ts'],
-  files: ['src/**/*.test.ts', 'test/tidy/**/*.test.ts'],
+  extensions: ['ts', 'mjs'],
+  files: ['src/**/*.test.ts', 'scripts/*.test.mjs', 'test/tidy/**/*.test.ts'],
   timeout: '2m',
 }
