@@ -56,6 +56,7 @@ export type FromWorker =
   | { readonly kind: 'applied'; readonly version: number }
   | { readonly kind: 'listening'; readonly uid: string }
   | { readonly kind: 'unlistened'; readonly uid: string }
+  | { readonly kind: 'backlog-drained'; readonly uid: string }
   | { readonly kind: 'identity-held'; readonly id: string; readonly serial: number }
   | { readonly kind: 'rechecked'; readonly sequence: number; readonly ended: number }
   | { readonly kind: 'drained'; readonly open: number }

@@ -1,0 +1,53 @@
+// Takes updates of the resources one at a time, newest first: what arrives while one is being
+// applied replaces what still waits. A world with errors changes nothing.
+import type { World } from '../api/world.ts'
+import type { Issue } from '../api/issue.ts'
+import type { Log } from '../base/log.ts'
+import { errorText } from '../base/mesh-error.ts'
+import { Serial } from '../base/serial.ts'
+import { compileWorld } from '../compile/registry.ts'
+import type { Registry, Rules } from '../model/registry.ts'
+
+export interface ConfigQueueParts {
+  readonly log: Log
+  readonly apply: (registry: Registry, rules: Rules) => Promise<void>
+  readonly report: (issues: readonly Issue[]) => void
+}
+
+export class ConfigQueue {
+  readonly #parts: ConfigQueueParts
+  readonly #serial = new Serial()
+  #waiting: World | undefined
+
+  constructor(parts: ConfigQueueParts) {
+    this.#parts = parts
+  }
+
+  offer(world: World): void {
+    const queued = this.#waiting !== undefined
+    this.#waiting = world
+    if (!queued) void this.#serial.run(() => this.#next())
+  }
+
+  /** Runs `task` while no configuration is being applied. */
+  exclusive<T>(task: () => Promise<T>): Promise<T> {
+    return this.#serial.run(task)
+  }
+
+  async #next(): Promise<void> {
+    const world = this.#waiting
+    this.#waiting = undefined
+    if (world === undefined) return
+    const { registry, rules, issues } = compileWorld(world)
+    this.#parts.report(issues)
+    if (issues.some((issue) => issue.severity === 'error')) {
+      this.#parts.log.error('config.refused', { remedy: 'the last good configuration stays' })
+      return
+    }
+    try {
+      await this.#parts.apply(registry, rules)
+    } catch (error) {
+      this.#parts.log.error('config.apply-failed', { error: errorText(error) })
+    }
+  }
+}

@@ -1,0 +1,265 @@
+// Brings workloads of this node into the mesh and takes them out again: reconciles what the
+// cgroup watch sees with what the registry knows. One reconciliation at a time.
+import { readlinkSync } from 'node:fs'
+import type { Clock, Timer } from '../base/clock.ts'
+import type { Log } from '../base/log.ts'
+import { errorText } from '../base/mesh-error.ts'
+import { Serial } from '../base/serial.ts'
+import { bindCgroup } from '../compile/bind-workload.ts'
+import type { CgroupWatch } from '../discovery/cgroup-watch.ts'
+import type { Datapath, EnrolledPod, PodListener } from '../kernel/datapath.ts'
+import type { Kernel, Namespace } from '../kernel/kernel.ts'
+import type { Reason } from '../model/reason.ts'
+import type { Tables, TableWorkload } from '../model/tables.ts'
+import { identityOf, type Workload } from '../model/workload.ts'
+
+export interface EnrollerParts {
+  readonly kernel: Kernel
+  readonly datapath: Datapath
+  readonly watch: CgroupWatch
+  readonly clock: Clock
+  readonly log: Log
+  /** Resolves once every worker holds a certificate for the identity. */
+  readonly wantIdentity: (id: string) => Promise<void>
+  readonly forgetIdentity: (id: string) => void
+  /** Resolves once every worker serves the pod. */
+  readonly serve: (pod: Enrolment) => Promise<void>
+  /** Resolves once no worker serves it. */
+  readonly unserve: (uid: string, reason: Reason) => Promise<void>
+  /** Marks, for programs that wait, that the workload is in the mesh, or no longer is. */
+  readonly mark: (workload: Workload, enrolled: boolean) => void
+}
+
+export interface Enrolment {
+  readonly workload: TableWorkload
+  readonly namespace: Namespace
+  readonly pod: EnrolledPod
+}
+
+const DEVICE = 'eth0'
+const RETRY_MS = 25
+const RETRY_MAX_MS = 2_000
+/** How long a cgroup may be empty before its workload leaves (a program that restarts). */
+const LINGER_MS = 1_000
+
+export class Enroller {
+  readonly #parts: EnrollerParts
+  readonly #nodeName: string
+  readonly #enrolled = new Map<string, Enrolment>()
+  readonly #emptySinceMs = new Map<string, number>()
+  readonly #reported = new Map<string, string>()
+  #tables: Tables | undefined
+  readonly #serial = new Serial()
+  #queued: Promise<void> | undefined
+  #retry: Timer | undefined
+  #retryMs = RETRY_MS
+  #stopped = false
+
+  constructor(parts: EnrollerParts, options: { readonly nodeName: string }) {
+    this.#parts = parts
+    this.#nodeName = options.nodeName
+  }
+
+  get enrolled(): ReadonlyMap<string, Enrolment> {
+    return this.#enrolled
+  }
+
+  setTables(tables: Tables): Promise<void> {
+    this.#tables = tables
+    return this.reconcile()
+  }
+
+  /** Runs soon; calls while one is waiting are one. */
+  reconcile(): Promise<void> {
+    if (this.#queued !== undefined) return this.#queued
+    this.#queued = this.#serial.run(async () => {
+      this.#queued = undefined
+      if (!this.#stopped) await this.#reconcileNow()
+    })
+    return this.#queued
+  }
+
+  /** Runs `task` while nothing enters or leaves. */
+  exclusive<T>(task: () => Promise<T>): Promise<T> {
+    return this.#serial.run(task)
+  }
+
+  /** Notes a replacement worker's new listeners; undefined when the pod has left meanwhile. */
+  replaceListeners(
+    uid: string,
+    worker: number,
+    listeners: readonly PodListener[],
+  ): Enrolment | undefined {
+    const enrolment = this.#enrolled.get(uid)
+    if (enrolment === undefined) return undefined
+    const others = enrolment.pod.listeners.filter((listener) => listener.worker !== worker)
+    const pod = { ...enrolment.pod, listeners: [...others, ...listeners] }
+    const renewed = { ...enrolment, pod }
+    this.#enrolled.set(uid, renewed)
+    return renewed
+  }
+
+  /** Takes every workload out. */
+  async stop(reason: Reason): Promise<void> {
+    this.#stopped = true
+    this.#retry?.cancel()
+    await this.#serial.run(async () => {
+      for (const uid of [...this.#enrolled.keys()]) await this.#leave(uid, reason)
+    })
+  }
+
+  async #reconcileNow(): Promise<void> {
+    const tables = this.#tables
+    if (tables === undefined) return
+    const present = this.#present(tables)
+    for (const [uid, enrolment] of [...this.#enrolled]) {
+      const workload = tables.workloads.get(uid)
+      if (workload === undefined || !sameEnrolment(workload, enrolment.workload)) {
+        await this.#leave(uid, 'workload-removed')
+      } else if (!present.has(uid)) await this.#linger(uid)
+      else this.#emptySinceMs.delete(uid)
+    }
+    let unfinished = false
+    for (const [uid, found] of present) {
+      if (this.#enrolled.has(uid)) continue
+      if (!(await this.#tryEnter(found.workload, found.pids))) unfinished = true
+    }
+    this.#scheduleRetry(unfinished || this.#emptySinceMs.size > 0)
+  }
+
+  #present(tables: Tables): Map<string, { workload: TableWorkload; pids: number[] }> {
+    const present = new Map<string, { workload: TableWorkload; pids: number[] }>()
+    const local = [...tables.workloads.values()].filter((each) => each.node === this.#nodeName)
+    for (const group of this.#parts.watch.populated()) {
+      const binding = bindCgroup(group.path, local, this.#nodeName)
+      if (binding.kind !== 'bound') {
+        this.#reportOnce(group.path, binding)
+        continue
+      }
+      this.#reported.delete(group.path)
+      const workload = tables.workloads.get(binding.workload.uid)
+      if (workload === undefined) continue
+      const known = present.get(workload.uid)
+      if (known === undefined) present.set(workload.uid, { workload, pids: [...group.pids] })
+      else known.pids.push(...group.pids)
+    }
+    return present
+  }
+
+  #reportOnce(path: string, binding: { kind: 'unknown' } | { kind: 'ambiguous'; uids: readonly string[] }): void {
+    const said = JSON.stringify(binding)
+    if (this.#reported.get(path) === said) return
+    this.#reported.set(path, said)
+    const remedy = 'annotate exactly one workload of this node with weft.dev/match: cgroup=<path>'
+    if (binding.kind === 'unknown') this.#parts.log.warn('enrolment.unknown', { cgroup: path, remedy })
+    else this.#parts.log.error('enrolment.ambiguous', { cgroup: path, workloads: binding.uids, remedy })
+  }
+
+  /** false when it must be tried again. */
+  async #tryEnter(workload: TableWorkload, pids: readonly number[]): Promise<boolean> {
+    const namespace = await this.#foreignNamespace(pids)
+    if (namespace === undefined) return false
+    const identity = identityOf(workload)
+    try {
+      await this.#parts.wantIdentity(identity)
+      const pod = await this.#parts.datapath.enrol({
+        uid: workload.uid,
+        namespace,
+        device: DEVICE,
+        addresses: workload.addresses,
+      })
+      const enrolment = { workload, namespace, pod }
+      this.#enrolled.set(workload.uid, enrolment)
+      await this.#parts.serve(enrolment)
+    } catch (error) {
+      this.#parts.log.error('enrolment.failed', { workload: workload.uid, error: errorText(error) })
+      if (this.#enrolled.has(workload.uid)) await this.#leave(workload.uid, 'internal')
+      else {
+        this.#parts.forgetIdentity(identity)
+        namespace.close()
+      }
+      return false
+    }
+    this.#parts.mark(workload, true)
+    this.#endInherited(workload)
+    this.#parts.log.info('enrolment.entered', {
+      workload: workload.uid,
+      identity,
+      addresses: workload.addresses,
+    })
+    return true
+  }
+
+  /** The network namespace of the first process that has left this agent's own. */
+  async #foreignNamespace(pids: readonly number[]): Promise<Namespace | undefined> {
+    const own = readlinkSync('/proc/self/ns/net')
+    for (const pid of pids) {
+      const path = `/proc/${pid}/ns/net`
+      try {
+        if (readlinkSync(path) === own) continue
+        return await this.#parts.kernel.openNamespace(path)
+      } catch {
+        // The process ended meanwhile; another, or the next event, will do.
+      }
+    }
+    return undefined
+  }
+
+  #endInherited(workload: TableWorkload): void {
+    const graceMs = workload.peer.mode === 'strict' ? 0 : (this.#tables?.mesh.enrolGraceMs ?? 0)
+    this.#parts.clock.after(graceMs, () => {
+      if (!this.#enrolled.has(workload.uid)) return
+      this.#parts.datapath.endInherited(workload.uid).then(
+        (ended) => {
+          if (ended === 0) return
+          this.#parts.log.info('enrolment.inherited-ended', { workload: workload.uid, ended })
+        },
+        (error) => this.#parts.log.warn('enrolment.inherited-failed', { error: errorText(error) }),
+      )
+    })
+  }
+
+  async #linger(uid: string): Promise<void> {
+    const nowMs = this.#parts.clock.nowMs()
+    const sinceMs = this.#emptySinceMs.get(uid)
+    if (sinceMs === undefined) this.#emptySinceMs.set(uid, nowMs)
+    else if (nowMs - sinceMs >= LINGER_MS) await this.#leave(uid, 'workload-removed')
+  }
+
+  async #leave(uid: string, reason: Reason): Promise<void> {
+    const enrolment = this.#enrolled.get(uid)
+    if (enrolment === undefined) return
+    this.#enrolled.delete(uid)
+    this.#emptySinceMs.delete(uid)
+    this.#parts.mark(enrolment.workload, false)
+    try {
+      await this.#parts.unserve(uid, reason)
+      await this.#parts.datapath.withdraw(uid)
+    } catch (error) {
+      this.#parts.log.error('enrolment.leave-failed', { workload: uid, error: errorText(error) })
+    }
+    this.#parts.forgetIdentity(identityOf(enrolment.workload))
+    enrolment.namespace.close()
+    this.#parts.log.info('enrolment.left', { workload: uid, reason })
+  }
+
+  #scheduleRetry(needed: boolean): void {
+    this.#retry?.cancel()
+    this.#retry = undefined
+    if (!needed) {
+      this.#retryMs = RETRY_MS
+      return
+    }
+    this.#retry = this.#parts.clock.after(this.#retryMs, () => void this.reconcile())
+    this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS)
+  }
+}
+
+/** Whether a changed workload may keep its enrolment: same addresses, same identity. */
+function sameEnrolment(a: Workload, b: Workload): boolean {
+  return (
+    identityOf(a) === identityOf(b) &&
+    a.addresses.length === b.addresses.length &&
+    a.addresses.every((address, at) => address === b.addresses[at])
+  )
+}

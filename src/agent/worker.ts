@@ -1,0 +1,98 @@
+// A data-plane worker: builds the data plane and does what main tells it. Decides nothing.
+import { parentPort, workerData } from 'node:worker_threads'
+import { systemClock } from '../base/clock.ts'
+import type { Log, LogFields } from '../base/log.ts'
+import { systemRandom } from '../base/random.ts'
+import { unreachable } from '../base/result.ts'
+import { TablesStore } from '../compile/apply-patch.ts'
+import { IdentityStore } from '../identity/present/identity-store.ts'
+import { decodeSockOrigin } from '../kernel/abi.ts'
+import { nativeKernel } from '../kernel/native.ts'
+import type { FromWorker, ToWorker } from '../model/messages.ts'
+import { DataPlane } from '../proxy/data-plane.ts'
+import { openAccessLog } from '../telemetry/access-log.ts'
+
+export interface WorkerData {
+  readonly worker: number
+  readonly nodeName: string
+  readonly accessLog: string
+  readonly heapMaxMb: number
+  /** Id of the BPF map that holds original destinations of accepted sockets. */
+  readonly originMapId: number
+}
+
+function run(port: NonNullable<typeof parentPort>, data: WorkerData): void {
+  const send = (message: FromWorker): void => port.postMessage(message)
+  const kernel = nativeKernel()
+  const originStorage = kernel.openMapById(data.originMapId)
+  const accessLog = openAccessLog(data.accessLog)
+  const identities = new IdentityStore()
+  const tables = new TablesStore()
+  const plane = new DataPlane(
+    {
+      kernel,
+      identities,
+      originStorage,
+      decodeOrigin: decodeSockOrigin,
+      accessLog,
+      log: messageLog(send),
+      clock: systemClock,
+      random: systemRandom,
+    },
+    { worker: data.worker },
+  )
+  const handle = async (message: ToWorker): Promise<void> => {
+    switch (message.kind) {
+      case 'patch': {
+        const next = tables.receive(message.patch)
+        if (next === undefined) return
+        plane.setTables(next)
+        return send({ kind: 'applied', version: next.version })
+      }
+      case 'listen':
+        plane.listen(message.pod, message.listeners)
+        return send({ kind: 'listening', uid: message.pod.uid })
+      case 'unlisten':
+        await plane.unlisten(message.uid, message.reason)
+        return send({ kind: 'unlistened', uid: message.uid })
+      case 'drain-backlog':
+        await plane.drainBacklog(message.pod, message.listeners)
+        return send({ kind: 'backlog-drained', uid: message.pod.uid })
+      case 'identity':
+        identities.set(message.material)
+        return send({ kind: 'identity-held', id: message.material.id, serial: message.material.serial })
+      case 'forget-identity':
+        return identities.forget(message.id)
+      case 'recheck':
+        return send({ kind: 'rechecked', sequence: message.sequence, ended: plane.recheck() })
+      case 'drain':
+        return send({ kind: 'drained', open: await plane.drain(message.deadlineMs) })
+      case 'stop':
+        await plane.stop()
+        await accessLog.close()
+        originStorage.close()
+        return port.close()
+      default:
+        return unreachable(message)
+    }
+  }
+  // A message that cannot be done is a broken invariant: the worker ends and is replaced.
+  port.on('message', (message: ToWorker) => {
+    handle(message).catch((error) => {
+      setImmediate(() => {
+        throw error
+      })
+    })
+  })
+  send({ kind: 'ready' })
+}
+
+function messageLog(send: (message: FromWorker) => void): Log {
+  const at =
+    (level: keyof Log) =>
+    (event: string, fields: LogFields = {}) =>
+      send({ kind: 'log', level, event, fields: { ...fields } })
+  return { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') }
+}
+
+if (parentPort !== null) run(parentPort, workerData as WorkerData)
