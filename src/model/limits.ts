@@ -47,6 +47,8 @@ export const LIMITS = {
   clientHeaderBytesMax: 16_384,
   serverHeaderBytesMax: 65_536,
   handshakeTimeoutMs: 10_000,
+  /** Certificates of peers whose facts a worker remembers. */
+  certificatesHeldMax: 1_024,
   /** Endpoints tried for one connection while no byte was sent. */
   connectAttemptsMax: 3,
   /** How long an inbound connection waits for its workload to become known. Source: ztunnel. */
