@@ -2,8 +2,6 @@
 // connection through: denials to BPF, then workers, then permissions to BPF, then every live
 // connection is judged again, twice, so that a connect between the two is caught.
 import type { Log } from '../base/log.ts'
-import { authorize, compilePolicies } from '../policy/authorize.ts'
-import { acceptTransport } from '../policy/peer-mode.ts'
 import { diffTables, toPatches } from '../compile/diff.ts'
 import { tablesFor } from '../compile/tables.ts'
 import { wantedMaps } from '../compile/wanted-maps.ts'
@@ -12,6 +10,8 @@ import type { ConnectionFacts } from '../model/facts.ts'
 import type { Registry, Rules } from '../model/registry.ts'
 import type { Tables, TablesPatch } from '../model/tables.ts'
 import { identityOf } from '../model/workload.ts'
+import { authorize, compilePolicies } from '../policy/authorize.ts'
+import { acceptTransport } from '../policy/peer-mode.ts'
 
 export interface ApplyParts {
   readonly datapath: Datapath

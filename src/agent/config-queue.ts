@@ -1,7 +1,8 @@
 // Takes updates of the resources one at a time, newest first: what arrives while one is being
 // applied replaces what still waits. A world with errors changes nothing.
-import type { World } from '../api/world.ts'
+
 import type { Issue } from '../api/issue.ts'
+import type { World } from '../api/world.ts'
 import type { Log } from '../base/log.ts'
 import { errorText } from '../base/mesh-error.ts'
 import { Serial } from '../base/serial.ts'

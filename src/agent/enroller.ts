@@ -146,13 +146,22 @@ export class Enroller {
     return present
   }
 
-  #reportOnce(path: string, binding: { kind: 'unknown' } | { kind: 'ambiguous'; uids: readonly string[] }): void {
+  #reportOnce(
+    path: string,
+    binding: { kind: 'unknown' } | { kind: 'ambiguous'; uids: readonly string[] },
+  ): void {
     const said = JSON.stringify(binding)
     if (this.#reported.get(path) === said) return
     this.#reported.set(path, said)
     const remedy = 'annotate exactly one workload of this node with weft.dev/match: cgroup=<path>'
-    if (binding.kind === 'unknown') this.#parts.log.warn('enrolment.unknown', { cgroup: path, remedy })
-    else this.#parts.log.error('enrolment.ambiguous', { cgroup: path, workloads: binding.uids, remedy })
+    if (binding.kind === 'unknown')
+      this.#parts.log.warn('enrolment.unknown', { cgroup: path, remedy })
+    else
+      this.#parts.log.error('enrolment.ambiguous', {
+        cgroup: path,
+        workloads: binding.uids,
+        remedy,
+      })
   }
 
   /** false when it must be tried again. */

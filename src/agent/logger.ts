@@ -7,7 +7,12 @@ import type { AgentOptions } from './options.ts'
 export function openLog(level: AgentOptions['logLevel'], nodeName: string): Log {
   const sink = pino.destination({ fd: 2, sync: true })
   const logger = pino(
-    { level, base: { node: nodeName }, messageKey: 'event', timestamp: pino.stdTimeFunctions.isoTime },
+    {
+      level,
+      base: { node: nodeName },
+      messageKey: 'event',
+      timestamp: pino.stdTimeFunctions.isoTime,
+    },
     sink,
   )
   const at =

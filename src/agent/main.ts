@@ -10,8 +10,8 @@ import { CgroupWatch } from '../discovery/cgroup-watch.ts'
 import { FileSource } from '../discovery/file-source.ts'
 import { openAuthority } from '../identity/issue/authority.ts'
 import { CertificateKeeper } from '../identity/issue/keeper.ts'
-import type { Datapath } from '../kernel/datapath.ts'
 import { openDatapath } from '../kernel/datapath/open.ts'
+import type { Datapath } from '../kernel/datapath.ts'
 import { nativeKernel } from '../kernel/native.ts'
 import type { Registry, Rules } from '../model/registry.ts'
 import type { TablesPatch } from '../model/tables.ts'
@@ -41,11 +41,7 @@ export interface Agent {
 type Step = (mode: StopMode) => Promise<void> | void
 
 /** Resolves when the first configuration is in force; rejects with MeshError, everything undone. */
-export async function startAgent(
-  options: AgentOptions,
-  log: Log,
-  cgroup2: string,
-): Promise<Agent> {
+export async function startAgent(options: AgentOptions, log: Log, cgroup2: string): Promise<Agent> {
   const steps: Step[] = []
   const undo = async (mode: StopMode): Promise<void> => {
     for (let step = steps.pop(); step !== undefined; step = steps.pop()) {
@@ -91,7 +87,10 @@ async function build(
   const compiled = compileWorld(first.world)
   issues.report('world', compiled.issues)
   if (first.refused || compiled.issues.some((issue) => issue.severity === 'error')) {
-    throw new MeshError('agent.config', `the configuration in ${options.configDirectory} has errors`)
+    throw new MeshError(
+      'agent.config',
+      `the configuration in ${options.configDirectory} has errors`,
+    )
   }
 
   const leaf = enterAgentCgroup(options.agentCgroup, options.workloadsCgroup)
@@ -123,8 +122,8 @@ async function build(
   datapath.onDirectClosed((entry) => accessLog.write(entry))
   steps.push(() => pool.stop())
   await pool.start()
+  steps.push((mode) => (mode === 'remove' ? enroller.stop('draining') : undefined))
   steps.push(() => connected.drain())
-  steps.push(() => enroller.stop('draining'))
   await config.exclusive(() => connected.apply(compiled.registry, compiled.rules))
   offer = (update) => config.offer(update.world)
   connected.watch.start()
@@ -220,6 +219,8 @@ function connect(options: AgentOptions, log: Log, grounds: Grounds) {
   const drain = async (): Promise<void> => {
     const deadlineMs = applier.tables?.mesh.drainTimeoutMs ?? 0
     keeper.stop()
+    // Captured programs are refused at once, not after the drain.
+    for (const worker of pool.alive()) datapath.silenceWorker(worker)
     await pool.askAll({ kind: 'drain', deadlineMs }, 'drained')
   }
   const accessLog = openAccessLog(options.accessLog)

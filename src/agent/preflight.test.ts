@@ -32,7 +32,8 @@ for (const [what, change, expected] of cases) {
 }
 
 test('finds cgroup v2 in a hybrid layout', (t) => {
-  const mounts = 'cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n'
+  const mounts =
+    'cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n'
   t.is(cgroup2Mount(mounts), '/sys/fs/cgroup/unified')
   t.is(cgroup2Mount('tmpfs / tmpfs rw 0 0\n'), undefined)
 })

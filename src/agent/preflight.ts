@@ -25,7 +25,9 @@ export function unmetNeed(facts: MachineFacts): string | undefined {
   if (facts.uid !== 0) {
     return 'weft needs root to load BPF programs: run it with sudo.'
   }
-  const [major = 0, minor = 0] = facts.kernelRelease.split('.').map((part) => Number.parseInt(part, 10))
+  const [major = 0, minor = 0] = facts.kernelRelease
+    .split('.')
+    .map((part) => Number.parseInt(part, 10))
   if (major < KERNEL_MIN[0] || (major === KERNEL_MIN[0] && minor < KERNEL_MIN[1])) {
     return `weft needs Linux 6.1 or later, this is ${facts.kernelRelease}: upgrade the kernel.`
   }

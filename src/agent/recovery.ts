@@ -3,7 +3,7 @@
 import type { Datapath, PodListener } from '../kernel/datapath.ts'
 import type { ListenerHandle, LocalPod } from '../model/messages.ts'
 import type { Applier } from './apply.ts'
-import type { Enrolment, Enroller } from './enroller.ts'
+import type { Enroller, Enrolment } from './enroller.ts'
 import type { IdentityDesk } from './identity-desk.ts'
 import type { WorkerPool } from './worker-pool.ts'
 

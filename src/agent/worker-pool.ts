@@ -53,7 +53,12 @@ export class WorkerPool {
 
   /** Sends and waits for the answer; resolves as well when that worker dies, because a dead
    * worker holds nothing that could be stale. */
-  ask(worker: number, message: ToWorker, answer: string, transfer: ArrayBuffer[] = []): Promise<void> {
+  ask(
+    worker: number,
+    message: ToWorker,
+    answer: string,
+    transfer: ArrayBuffer[] = [],
+  ): Promise<void> {
     const thread = this.#threads[worker]
     if (thread === undefined) return Promise.resolve()
     return new Promise((resolve, reject) => {
@@ -77,7 +82,9 @@ export class WorkerPool {
   giveIdentity(worker: number, material: IdentityMaterial): Promise<void> {
     const keyPem = material.keyPem.slice(0)
     const answer = `identity-held ${material.id} ${material.serial}`
-    return this.ask(worker, { kind: 'identity', material: { ...material, keyPem } }, answer, [keyPem])
+    return this.ask(worker, { kind: 'identity', material: { ...material, keyPem } }, answer, [
+      keyPem,
+    ])
   }
 
   /** Ends every worker; what they had open is closed by their threads' end. */
@@ -119,7 +126,8 @@ export class WorkerPool {
     return new Promise((resolve, reject) => {
       this.#waiting.set(`${worker} ready`, {
         worker,
-        settle: (error) => (error === undefined && cause === undefined ? resolve() : reject(error ?? cause)),
+        settle: (error) =>
+          error === undefined && cause === undefined ? resolve() : reject(error ?? cause),
       })
     })
   }

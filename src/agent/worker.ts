@@ -60,7 +60,11 @@ function run(port: NonNullable<typeof parentPort>, data: WorkerData): void {
         return send({ kind: 'backlog-drained', uid: message.pod.uid })
       case 'identity':
         identities.set(message.material)
-        return send({ kind: 'identity-held', id: message.material.id, serial: message.material.serial })
+        return send({
+          kind: 'identity-held',
+          id: message.material.id,
+          serial: message.material.serial,
+        })
       case 'forget-identity':
         return identities.forget(message.id)
       case 'recheck':

@@ -1,0 +1,33 @@
+// `weft down`: removes what an agent that is no longer running left in the kernel of this host.
+import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Log } from '../base/log.ts'
+import { MeshError } from '../base/mesh-error.ts'
+import { readPids } from '../discovery/cgroup-watch.ts'
+import type { AgentOptions } from './options.ts'
+
+/** Unpinning the last reference to a link detaches it. Returns how many objects were pinned. */
+export function removeLeftovers(options: AgentOptions, log: Log): number {
+  const agents = existsSync(options.agentCgroup)
+    ? readdirSync(options.agentCgroup)
+        .filter((name) => name.startsWith('agent-'))
+        .flatMap((name) => readPids(join(options.agentCgroup, name)))
+    : []
+  if (agents.length > 0) {
+    throw new MeshError(
+      'agent.running',
+      `an agent runs on this host (process ${agents[0]}): stop it first, then run \`weft down\``,
+    )
+  }
+  const pinned = countFiles(options.pins)
+  rmSync(options.pins, { recursive: true, force: true })
+  log.info('agent.removed', { pins: options.pins, pinned })
+  return pinned
+}
+
+function countFiles(directory: string): number {
+  if (!existsSync(directory)) return 0
+  return readdirSync(directory, { recursive: true, withFileTypes: true }).filter(
+    (entry) => !entry.isDirectory(),
+  ).length
+}

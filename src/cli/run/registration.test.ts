@@ -1,0 +1,56 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { parse } from 'yaml'
+import { parseServiceRequest, type RunRequest, register } from './registration.ts'
+
+const requests: readonly (readonly [string, object | undefined])[] = [
+  ['web:80', { name: 'web', port: 80, targetPort: 80, protocol: undefined }],
+  ['web:80:8080', { name: 'web', port: 80, targetPort: 8080, protocol: undefined }],
+  ['web:80:8080/tcp', { name: 'web', port: 80, targetPort: 8080, protocol: 'tcp' }],
+  ['web', undefined],
+  ['web:0', undefined],
+  ['web:80:99999', undefined],
+  ['Web:80', undefined],
+  ['web:80/', undefined],
+]
+
+for (const [text, expected] of requests) {
+  test(`--service ${text}`, (t) => t.deepEqual(parseServiceRequest(text), expected as never))
+}
+
+const request = (name: string, more: Partial<RunRequest> = {}): RunRequest => ({
+  namespace: 'shop',
+  name,
+  serviceAccount: name,
+  labels: {},
+  nodeName: 'one',
+  cgroup: `shop_${name}`,
+  addresses: ['10.44.0.2'],
+  services: [{ name: 'web', port: 80, targetPort: 8080, protocol: 'tcp' }],
+  ...more,
+})
+
+test('a service keeps its address while any workload runs it, and goes with the last', (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'weft-run-'))
+  t.teardown(() => rmSync(directory, { recursive: true }))
+  const file = join(directory, 'run/services/shop_web.yaml')
+  const first = register(directory, request('a'))
+  const text = readFileSync(file, 'utf8')
+  t.regex(String(parse(text).spec.clusterIP), /^240\.240\.\d+\.\d+$/)
+  const second = register(directory, request('b', { nodeName: 'two' }))
+  t.is(readFileSync(file, 'utf8'), text)
+  first()
+  t.true(existsSync(file))
+  second()
+  t.false(existsSync(file))
+})
+
+test('refuses the same service with other ports', (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'weft-run-'))
+  t.teardown(() => rmSync(directory, { recursive: true }))
+  register(directory, request('a'))
+  const other = [{ name: 'web', port: 81, targetPort: 8080, protocol: undefined }]
+  t.throws(() => register(directory, request('b', { services: other })), { message: /other ports/ })
+})

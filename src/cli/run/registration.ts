@@ -1,0 +1,193 @@
+// How `weft run` makes a workload known: it writes the Pod, and the Services asked for, into the
+// mesh's configuration directory, where every agent of the mesh reads them.
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { parse, stringify } from 'yaml'
+import { MeshError } from '../../base/mesh-error.ts'
+import { parsePool, startIn } from './address-pool.ts'
+
+export interface ServiceRequest {
+  readonly name: string
+  readonly port: number
+  readonly targetPort: number
+  /** As in an Istio port name (`tcp`, `http` ...); undefined leaves the port undeclared. */
+  readonly protocol: string | undefined
+}
+
+export interface RunRequest {
+  readonly namespace: string
+  readonly name: string
+  readonly serviceAccount: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly nodeName: string
+  readonly cgroup: string
+  readonly addresses: readonly string[]
+  readonly services: readonly ServiceRequest[]
+}
+
+/** Where Services without an address of their own get one. Source: Istio's automatic addresses. */
+const SERVICE_POOL = '240.240.0.0/16'
+
+/** `NAME:PORT[:TARGET][/PROTOCOL]`; undefined when malformed. */
+export function parseServiceRequest(text: string): ServiceRequest | undefined {
+  const match = /^([a-z0-9]([-a-z0-9]*[a-z0-9])?):(\d{1,5})(?::(\d{1,5}))?(?:\/([a-z0-9]+))?$/.exec(
+    text,
+  )
+  if (match === null) return undefined
+  const port = Number(match[3])
+  const targetPort = match[4] === undefined ? port : Number(match[4])
+  if (port < 1 || port > 65535 || targetPort < 1 || targetPort > 65535) return undefined
+  return { name: match[1] ?? '', port, targetPort, protocol: match[5] }
+}
+
+export function podResource(request: RunRequest): object {
+  const labels = { app: request.name, ...request.labels }
+  for (const service of request.services) {
+    Object.assign(labels, { [serviceLabel(service.name)]: 'true' })
+  }
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name: request.name,
+      namespace: request.namespace,
+      labels,
+      annotations: { 'weft.dev/match': `cgroup=${request.cgroup}` },
+    },
+    spec: { nodeName: request.nodeName, serviceAccountName: request.serviceAccount },
+    status: {
+      phase: 'Running',
+      podIP: request.addresses[0],
+      podIPs: request.addresses.map((ip) => ({ ip })),
+      conditions: [{ type: 'Ready', status: 'True' }],
+    },
+  }
+}
+
+export function serviceResource(
+  namespace: string,
+  name: string,
+  ports: readonly ServiceRequest[],
+  clusterIP: string,
+): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name, namespace },
+    spec: {
+      clusterIP,
+      selector: { [serviceLabel(name)]: 'true' },
+      ports: ports.map((each) => ({
+        name: `${each.protocol ?? 'port'}-${each.port}`,
+        port: each.port,
+        targetPort: each.targetPort,
+        protocol: each.protocol === 'udp' ? 'UDP' : 'TCP',
+      })),
+    },
+  }
+}
+
+/** Writes everything; returns what undoes it. */
+export function register(configDirectory: string, request: RunRequest): () => void {
+  const root = join(configDirectory, 'run')
+  const podFile = join(root, request.nodeName, `${request.namespace}_${request.name}.yaml`)
+  const services = Map.groupBy(request.services, (service) => service.name)
+  for (const [name, ports] of services) registerService(root, request.namespace, name, ports)
+  writeWhole(podFile, stringify(podResource(request)))
+  return () => {
+    rmSync(podFile, { force: true })
+    for (const name of services.keys()) retireService(root, request.namespace, name)
+  }
+}
+
+function registerService(
+  root: string,
+  namespace: string,
+  name: string,
+  ports: readonly ServiceRequest[],
+): void {
+  const file = serviceFile(root, namespace, name)
+  const existing = readResource(file)
+  const wanted = serviceResource(
+    namespace,
+    name,
+    ports,
+    existing?.spec?.clusterIP ?? freeVip(root, `${namespace}/${name}`),
+  )
+  if (existing === undefined) return writeWhole(file, stringify(wanted))
+  if (JSON.stringify(existing) === JSON.stringify(wanted)) return
+  throw new MeshError(
+    'run.service',
+    `service ${namespace}/${name} is already run with other ports (${file}): give the same --service, or another name`,
+  )
+}
+
+/** The Service goes with its last workload. */
+function retireService(root: string, namespace: string, name: string): void {
+  const label = serviceLabel(name)
+  for (const file of podFiles(root)) {
+    const pod = readResource(file)
+    if (pod?.metadata?.namespace === namespace && pod.metadata.labels?.[label] !== undefined) return
+  }
+  rmSync(serviceFile(root, namespace, name), { force: true })
+}
+
+function freeVip(root: string, key: string): string {
+  const pool = parsePool(SERVICE_POOL)
+  if (pool === undefined) throw new MeshError('run.service', `${SERVICE_POOL} is not a pool`)
+  const used = new Set(
+    listYaml(join(root, 'services')).map((file) => readResource(file)?.spec?.clusterIP),
+  )
+  const start = startIn(pool.size, key)
+  for (let step = 0; step < pool.size; step++) {
+    const address = pool.at((start + step) % pool.size)
+    if (!used.has(address)) return address
+  }
+  throw new MeshError('run.service', `no service address is free in ${SERVICE_POOL}`)
+}
+
+const serviceLabel = (name: string): string => `service.weft.dev/${name}`
+
+const serviceFile = (root: string, namespace: string, name: string): string =>
+  join(root, 'services', `${namespace}_${name}.yaml`)
+
+function podFiles(root: string): readonly string[] {
+  try {
+    return readdirSync(root, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && entry.name !== 'services')
+      .flatMap((entry) => listYaml(join(root, entry.name)))
+  } catch {
+    return []
+  }
+}
+
+function listYaml(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory)
+      .filter((name) => name.endsWith('.yaml'))
+      .map((name) => join(directory, name))
+  } catch {
+    return []
+  }
+}
+
+interface AnyResource {
+  readonly metadata?: { readonly namespace?: string; readonly labels?: Record<string, string> }
+  readonly spec?: { readonly clusterIP?: string }
+}
+
+function readResource(file: string): AnyResource | undefined {
+  try {
+    return parse(readFileSync(file, 'utf8')) as AnyResource
+  } catch {
+    return undefined
+  }
+}
+
+/** A reader never sees half a file. */
+function writeWhole(file: string, text: string): void {
+  mkdirSync(dirname(file), { recursive: true })
+  const draft = join(dirname(file), `.${process.pid}.tmp`)
+  writeFileSync(draft, text)
+  renameSync(draft, file)
+}
