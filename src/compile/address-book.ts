@@ -1,0 +1,50 @@
+// Who has which address: one workload for each address of a network, and one service for each
+// virtual address.
+import type { Issue } from '../api/issue.ts'
+import { issueAt, placeOf, type Resource, resourceKey } from '../api/resource.ts'
+import type { ServiceDraft } from './service-draft.ts'
+import type { WorkloadDraft } from './workload-draft.ts'
+
+export class AddressBook {
+  readonly #owners = new Map<string, WorkloadDraft>()
+
+  owner(network: string, ip: string): WorkloadDraft | undefined {
+    return this.#owners.get(`${network}/${ip}`)
+  }
+
+  /** Enters the draft's addresses; the issue says which of them another workload has already. */
+  enter(draft: WorkloadDraft): Issue[] {
+    // Workloads on the host network share their node's address by design.
+    if (draft.base.hostNetwork) return []
+    return draft.base.addresses.flatMap((ip) => {
+      const key = `${draft.base.network}/${ip}`
+      const first = this.#owners.get(key)
+      if (first === undefined) {
+        this.#owners.set(key, draft)
+        return []
+      }
+      return [overlap(draft.source, first.source, 'address', ip)]
+    })
+  }
+}
+
+/** Virtual addresses and equal ranges that two services claim. Nested ranges are no conflict. */
+export function overlappingVips(drafts: readonly ServiceDraft[]): Issue[] {
+  const owners = new Map<string, Resource>()
+  const issues: Issue[] = []
+  for (const { service, source } of drafts) {
+    for (const vip of service.vips) {
+      const first = owners.get(vip)
+      // The hosts of one ServiceEntry share its addresses.
+      if (first === undefined) owners.set(vip, source)
+      else if (first !== source) issues.push(overlap(source, first, 'virtual address', vip))
+    }
+  }
+  return issues
+}
+
+function overlap(second: Resource, first: Resource, what: string, ip: string): Issue {
+  const other = `${first.kind} ${resourceKey(first)} at ${placeOf(first.origin)}`
+  const message = `${what} ${ip} belongs to ${other} already; give each its own`
+  return issueAt(second, 'error', '', message)
+}
