@@ -242,6 +242,9 @@ export interface AcceptOptions {
   readonly batchMax: number
   /** An sk_storage map whose value comes with each connection. */
   readonly storage?: BpfMap
+  /** Without it: a process warning. EMFILE, ENFILE, ENOMEM, ENOBUFS are told once and waited out;
+   * any other is the end of the listener. */
+  readonly onError?: (error: Error) => void
 }
 
 /** Accepts on this thread's loop. Neither `stop` nor the end of the thread closes the listener. */
@@ -260,8 +263,10 @@ export interface UnixMessage {
 export interface UnixChannel {
   readonly fd: number
   send(bytes: Uint8Array, fds?: readonly number[]): Promise<void>
-  /** Called once per message; an empty `bytes` with no fds is the end. */
-  onMessage(handler: (message: UnixMessage) => void): void
+  /** Called once per message; an empty `bytes` with no fds is the end. After an error (EMSGSIZE:
+   * a message or its descriptors did not fit; ECONNRESET) nothing more comes; without `onError` it
+   * is a process warning followed by the end. */
+  onMessage(handler: (message: UnixMessage) => void, onError?: (error: Error) => void): void
   close(): void
 }
 

@@ -1,0 +1,161 @@
+// Namespaces and TCP sockets of the Kernel port over the addon.
+import {
+  checkAddress,
+  checkConnect,
+  checkFd,
+  checkListen,
+  checkPath,
+  checkPort,
+  require,
+} from '../checks.ts'
+import { attempt, attemptAsync, kernelError } from '../errno.ts'
+import type { ConnectSpec, DestroyFilter, Kernel, ListenSpec, SocketAddress } from '../kernel.ts'
+import { nativeAccept } from './accept.ts'
+import type { Addon, RawConnected } from './addon.ts'
+
+type SocketHalf = Omit<
+  Kernel,
+  | 'loadObject'
+  | 'createMap'
+  | 'openPinnedMap'
+  | 'openMapById'
+  | 'openPinnedLink'
+  | 'openPinnedProgram'
+  | 'structLayout'
+  | 'readRing'
+  | 'readIter'
+  | 'unixListen'
+  | 'unixConnect'
+>
+
+interface Bound {
+  readonly fd: number
+  readonly local: SocketAddress
+}
+
+export function nativeSockets(addon: Addon): SocketHalf {
+  return {
+    openNamespace: (path) =>
+      attemptAsync(async () => {
+        const { fd, cookie, inode } = await addon.openNamespace(checkPath('open namespace', path))
+        let open = true
+        return {
+          fd,
+          cookie,
+          inode,
+          close() {
+            if (open) addon.closeOwned(fd)
+            open = false
+          },
+        }
+      }),
+    deviceIndex: (name, namespaceFd) =>
+      attemptAsync(async () => addon.deviceIndex(checkPath('device', name), namespaceFd)),
+    writeFileIn: (namespaceFd, path, text) =>
+      attemptAsync(async () =>
+        addon.writeFileIn(checkFd('setns', namespaceFd), checkPath('write', path), text),
+      ),
+    listen: (spec, namespaceFd) => attemptAsync(() => listen(addon, spec, namespaceFd)),
+    connect: (spec, namespaceFd) => attemptAsync(() => connect(addon, spec, namespaceFd)),
+    accept: (fd, options, onAccept) => nativeAccept(addon, fd, options, onAccept),
+    originalDestination(fd) {
+      checkFd('getsockopt SO_ORIGINAL_DST', fd)
+      const found = attempt(() => addon.originalDestination(fd))
+      return found && { address: found.address, port: found.port }
+    },
+    socketNetnsCookie(fd) {
+      checkFd('getsockopt SO_NETNS_COOKIE', fd)
+      return attempt(() => addon.socketNetnsCookie(fd))
+    },
+    setLingerZero(fd) {
+      checkFd('setsockopt SO_LINGER', fd)
+      attempt(() => addon.setLingerZero(fd))
+    },
+    duplicate(fd) {
+      checkFd('dup', fd)
+      return attempt(() => addon.duplicate(fd))
+    },
+    closeFd(fd) {
+      checkFd('close', fd)
+      attempt(() => addon.closeFd(fd))
+    },
+    destroySockets: (filter, namespaceFd) =>
+      attemptAsync(() => destroySockets(addon, filter, namespaceFd)),
+  }
+}
+
+async function listen(addon: Addon, spec: ListenSpec, namespaceFd?: number): Promise<Bound> {
+  const { ip, backlog } = checkListen(spec)
+  const bound = await addon.listen(
+    ip,
+    spec.port,
+    backlog,
+    spec.transparent ?? false,
+    spec.freebind ?? false,
+    spec.mark ?? 0,
+    spec.reuseAddress ?? false,
+    spec.v6Only ?? false,
+    namespaceFd,
+  )
+  return take(addon, bound)
+}
+
+async function connect(addon: Addon, spec: ConnectSpec, namespaceFd?: number): Promise<Bound> {
+  const { ip, sourceIp, ports, operation } = checkConnect(spec)
+  const { signal } = spec
+  if (signal?.aborted) throw kernelError(operation, 'ECANCELED')
+  const { id, promise } = addon.connect(
+    ip,
+    spec.port,
+    sourceIp,
+    spec.source?.port ?? 0,
+    ports?.[0] ?? 0,
+    ports?.[1] ?? 0,
+    spec.transparent ?? false,
+    spec.freebind ?? false,
+    spec.mark ?? 0,
+    spec.keepAlive?.idleS ?? 0,
+    spec.keepAlive?.intervalS ?? 0,
+    spec.keepAlive?.probes ?? 0,
+    spec.timeoutMs,
+    namespaceFd,
+  )
+  const cancel = (): void => addon.connectCancel(id)
+  signal?.addEventListener('abort', cancel, { once: true })
+  try {
+    return take(addon, await promise)
+  } finally {
+    signal?.removeEventListener('abort', cancel)
+  }
+}
+
+/** From now on the descriptor is the caller's; before, the addon closes it if the thread ends. */
+function take(addon: Addon, { fd, address, port }: RawConnected): Bound {
+  addon.takeFd(fd)
+  return { fd, local: { address, port } }
+}
+
+async function destroySockets(
+  addon: Addon,
+  filter: DestroyFilter,
+  namespaceFd?: number,
+): Promise<number> {
+  const sides = [filter.source, filter.destination].map((side) => {
+    const address = side?.address
+    const ip = address === undefined ? undefined : checkAddress('SOCK_DESTROY', address)
+    return { ip, port: checkPort('SOCK_DESTROY', side?.port ?? 0) }
+  })
+  const [source, destination] = sides
+  // Everything of a namespace is never what was meant.
+  const bounded = sides.some(({ ip, port }) => ip !== undefined || port !== 0)
+  require('SOCK_DESTROY: neither address nor port given', bounded, 'EINVAL')
+  const v4 = filter.family === 4
+  return addon.destroySockets(
+    v4,
+    source?.ip,
+    source?.port ?? 0,
+    destination?.ip,
+    destination?.port ?? 0,
+    namespaceFd,
+  )
+}
