@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/* No way round the mesh and no stolen address. Loaded once per pod with that pod's constants:
+ * weft_guard_pod on the egress of the pod's device stamps what may leave; weft_guard_host on the
+ * ingress of the device's other end drops what is not stamped or not the pod's. Fails closed. */
+#include "include/maps/base.h"
+#include "include/maps/capture.h"
+#include "include/maps/sockets.h"
+#include "lib/packet.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* The pod's addresses; zero when it has none of that family. */
+const volatile struct weft_ip guard_ip4 = {};
+const volatile struct weft_ip guard_ip6 = {};
+/* Nobody in the pod knows it. A packet that skips the inner program (AF_PACKET with
+ * PACKET_QDISC_BYPASS, AF_XDP) has none. Never 0. */
+const volatile __u16 guard_stamp = 0;
+const volatile __u64 guard_agent_cgroup = 0;
+const volatile __u32 guard_agent_level = 0;
+/* Whether programs of the pod may send ICMP echo requests, and DHCP. */
+const volatile __u8 guard_ping = 0;
+const volatile __u8 guard_dhcp = 0;
+
+#define TC_PASS 0
+#define TC_DROP 2
+
+static __always_inline struct weft_ip own_ip4(void)
+{
+	struct weft_ip ip = { .words = { guard_ip4.words[0], guard_ip4.words[1],
+					 guard_ip4.words[2], guard_ip4.words[3] } };
+
+	return ip;
+}
+
+static __always_inline struct weft_ip own_ip6(void)
+{
+	struct weft_ip ip = { .words = { guard_ip6.words[0], guard_ip6.words[1],
+					 guard_ip6.words[2], guard_ip6.words[3] } };
+
+	return ip;
+}
+
+static __always_inline bool kind_may_leave(__u8 kind)
+{
+	return kind == WEFT_SOCK_DIRECT || kind == WEFT_SOCK_ACCEPTED || kind == WEFT_SOCK_PASS ||
+	       kind == WEFT_SOCK_PROBE || kind == WEFT_SOCK_INHERITED;
+}
+
+/* A kernel's own socket holds no reference on its namespace. Its cgroup says nothing: it is that
+ * of whoever made the namespace. */
+static __always_inline bool of_kernel(struct bpf_sock *full)
+{
+	struct bpf_sock *copy = full;
+	struct sock_common *sk = 0;
+
+	if (bpf_probe_read_kernel(&sk, sizeof(sk), &copy))
+		return false;
+	return BPF_CORE_READ_BITFIELD_PROBED(sk, skc_net_refcnt) == 0;
+}
+
+/* The answer to a SYN that `lookup` let in: vouched for, or given to a worker. */
+static __always_inline bool answers_known_syn(const struct packet *packet)
+{
+	struct weft_tuple tuple = {
+		.source = packet->destination,
+		.destination = packet->source,
+		.source_port = packet->destination_port,
+		.destination_port = packet->source_port,
+	};
+
+	if (packet->protocol != IPPROTO_TCP ||
+	    (packet->tcp_flags & (TCP_SYN | TCP_ACK)) != (TCP_SYN | TCP_ACK))
+		return false;
+	return bpf_map_lookup_elem(&weft_attest, &tuple) ||
+	       bpf_map_lookup_elem(&weft_choices, &tuple);
+}
+
+/* What the kernel sends of itself and carries no program's bytes. Echo replies only with a socket:
+ * without one they may come from a namespace behind the pod. */
+static __always_inline bool harmless_of_kernel(const struct packet *packet, bool has_socket)
+{
+	switch (packet->protocol) {
+	case IPPROTO_ICMP:
+		return packet->type != ICMP_ECHO &&
+		       (packet->type != ICMP_ECHO_REPLY || has_socket);
+	case IPPROTO_ICMPV6:
+		return packet->type != ICMP6_ECHO &&
+		       (packet->type != ICMP6_ECHO_REPLY || has_socket);
+	case IPPROTO_IGMP:
+		return true;
+	case IPPROTO_TCP:
+		return packet->payload == 0 && !(packet->tcp_flags & TCP_SYN);
+	}
+	return false;
+}
+
+static __always_inline bool allowed_by_flag(const struct packet *packet)
+{
+	if (packet->protocol == IPPROTO_ICMP && packet->type == ICMP_ECHO)
+		return guard_ping;
+	if (packet->protocol == IPPROTO_ICMPV6 && packet->type == ICMP6_ECHO)
+		return guard_ping;
+	return guard_dhcp && packet->protocol == IPPROTO_UDP && ip_is_v4(&packet->source) &&
+	       packet->source_port == bpf_htons(DHCP_CLIENT) &&
+	       packet->destination_port == bpf_htons(DHCP_SERVER);
+}
+
+static __always_inline bool may_leave(struct __sk_buff *skb)
+{
+	struct packet packet = {};
+	struct bpf_sock *sk = skb->sk, *full = 0;
+	struct weft_sock *record;
+	bool kernel_owned;
+
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return true;
+	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
+		return false;
+	if (guard_agent_cgroup &&
+	    bpf_skb_ancestor_cgroup_id(skb, guard_agent_level) == guard_agent_cgroup)
+		return true;
+	kernel_owned = !sk;
+	if (sk) {
+		kernel_owned = sk->state == BPF_TCP_TIME_WAIT;
+		full = bpf_sk_fullsock(sk);
+	}
+	if (full) {
+		record = bpf_sk_storage_get(&weft_socks, full, 0, 0);
+		if (record && kind_may_leave(record->kind))
+			return true;
+		kernel_owned = of_kernel(full);
+	}
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		parse_ipv4(skb, &packet);
+	else
+		parse_ipv6(skb, &packet);
+	if (!packet.parsed)
+		return false;
+	if (!full && answers_known_syn(&packet))
+		return true;
+	if (kernel_owned && harmless_of_kernel(&packet, sk != 0))
+		return true;
+	return allowed_by_flag(&packet);
+}
+
+SEC("tc")
+int weft_guard_pod(struct __sk_buff *skb)
+{
+	if (!may_leave(skb)) {
+		count(WEFT_COUNT_GUARD_DROPPED);
+		return TC_DROP;
+	}
+	/* The kernel copies it to tc_index, which survives the way to the other end. */
+	skb->tc_classid = guard_stamp;
+	return TC_PASS;
+}
+
+static __always_inline bool arp_is_own(struct __sk_buff *skb)
+{
+	struct weft_ip own = own_ip4();
+	__be32 sender;
+
+	if (bpf_skb_load_bytes(skb, ETH_HEADER + 14, &sender, sizeof(sender)))
+		return false;
+	return sender == 0 || (!ip_is_zero(&own) && sender == own.words[3]);
+}
+
+/* A neighbour advertisement speaks for its target; routers are not pods. */
+static __always_inline bool speaks_for_itself(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct weft_ip target, own = own_ip6();
+
+	if (packet->protocol != IPPROTO_ICMPV6)
+		return true;
+	if (packet->type == ICMP6_ROUTER_ADVERTISEMENT || packet->type == ICMP6_REDIRECT)
+		return false;
+	if (packet->type != ICMP6_NEIGHBOUR_ADVERTISEMENT)
+		return true;
+	if (bpf_skb_load_bytes(skb, packet->l4 + 8, &target, sizeof(target)))
+		return false;
+	return ip_is_link_local(&target) || (!ip_is_zero(&own) && ip_equal(&target, &own));
+}
+
+static __always_inline bool source_is_own(struct __sk_buff *skb)
+{
+	struct weft_ip own4 = own_ip4(), own6 = own_ip6();
+	struct packet packet = {};
+
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return arp_is_own(skb);
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		parse_ipv4(skb, &packet);
+		if (packet.parsed && packet.source.words[3] == 0)
+			return guard_dhcp && packet.protocol == IPPROTO_UDP &&
+			       packet.destination_port == bpf_htons(DHCP_SERVER);
+		return packet.parsed && !ip_is_zero(&own4) && ip_equal(&packet.source, &own4);
+	}
+	parse_ipv6(skb, &packet);
+	if (!packet.parsed || !speaks_for_itself(skb, &packet))
+		return false;
+	if (ip_is_zero(&packet.source))
+		return packet.protocol == IPPROTO_ICMPV6;
+	return ip_is_link_local(&packet.source) ||
+	       (!ip_is_zero(&own6) && ip_equal(&packet.source, &own6));
+}
+
+SEC("tc")
+int weft_guard_host(struct __sk_buff *skb)
+{
+	if (skb->tc_index != guard_stamp) {
+		count(WEFT_COUNT_UNSTAMPED_DROPPED);
+		return TC_DROP;
+	}
+	if (!source_is_own(skb)) {
+		count(WEFT_COUNT_SPOOFED_DROPPED);
+		return TC_DROP;
+	}
+	return TC_PASS;
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/* Walks the sockets of a namespace: lists them, and marks those older than the pod's enrolment.
+ * The iterators see the namespace of whoever opens them. */
+#include "include/maps/base.h"
+#include "include/maps/listening.h"
+#include "include/maps/sockets.h"
+#include "lib/cgroup.h"
+#include "lib/sock.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* The pod being enrolled. Writer: agent, one enrolment at a time. Reader: the tagging programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weft_tagging);
+} weft_tagging SEC(".maps");
+
+SEC("iter/tcp")
+int weft_list(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+	struct weft_listed listed = {};
+	struct weft_sock *record;
+	struct tcp_sock *tcp;
+
+	if (!common)
+		return 0;
+	tcp = bpf_skc_to_tcp_sock(common);
+	if (!tcp)
+		return 0;
+	listed.cookie = bpf_get_socket_cookie(tcp);
+	listed.state = BPF_CORE_READ((struct sock *)tcp, __sk_common.skc_state);
+	listed.family = BPF_CORE_READ((struct sock *)tcp, __sk_common.skc_family);
+	sock_tuple((struct sock *)tcp, &listed.tuple);
+	record = bpf_sk_storage_get(&weft_socks, tcp, 0, 0);
+	if (record) {
+		listed.kind = record->kind;
+		listed.version = record->version;
+		listed.source = record->source;
+		listed.destination = record->destination;
+	}
+	bpf_seq_write(ctx->meta->seq, &listed, sizeof(listed));
+	return 0;
+}
+
+static __always_inline bool of_agent(struct sock *sk)
+{
+	struct weft_config *settings = config();
+
+	return settings && sock_below(sk, settings->agent_level, settings->agent_cgroup);
+}
+
+static __always_inline struct weft_tagging *tagging(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&weft_tagging, &zero);
+}
+
+/* Notices a listener that LISTEN_CB was not there to see, and asks to be told of its end. */
+static __always_inline void adopt_listener(struct tcp_sock *tcp, __u64 netns)
+{
+	struct weft_listening_key key = {
+		.netns = netns,
+		.port = BPF_CORE_READ((struct sock *)tcp, __sk_common.skc_num),
+		.family = BPF_CORE_READ((struct sock *)tcp, __sk_common.skc_family),
+	};
+	int flags = BPF_SOCK_OPS_STATE_CB_FLAG;
+
+	if (BPF_CORE_READ(tcp, bpf_sock_ops_cb_flags) & BPF_SOCK_OPS_STATE_CB_FLAG)
+		return;
+	if (!bpf_setsockopt(tcp, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags)))
+		listening_add(&key);
+}
+
+/* Connections within the pod never leave it and are nobody's business. */
+static __always_inline bool stays_inside(const struct weft_tagging *pod,
+					 const struct weft_tuple *tuple)
+{
+	return ip_is_loopback(&tuple->destination) || ip_is_link_local(&tuple->destination) ||
+	       ip_equal(&tuple->destination, &pod->ip4) ||
+	       ip_equal(&tuple->destination, &pod->ip6);
+}
+
+/* A socket that already has a record (but "pass", which an unknown pod's sockets get) was made
+ * while our programs watched. */
+SEC("iter/tcp")
+int weft_tag_tcp(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+	struct weft_tagging *pod = tagging();
+	struct weft_tuple tuple = {};
+	struct weft_sock *record;
+	struct tcp_sock *tcp;
+
+	if (!common || !pod)
+		return 0;
+	tcp = bpf_skc_to_tcp_sock(common);
+	if (!tcp || of_agent((struct sock *)tcp))
+		return 0;
+	if (BPF_CORE_READ((struct sock *)tcp, __sk_common.skc_state) == BPF_TCP_LISTEN) {
+		adopt_listener(tcp, pod->netns);
+		return 0;
+	}
+	sock_tuple((struct sock *)tcp, &tuple);
+	if (stays_inside(pod, &tuple))
+		return 0;
+	record = bpf_sk_storage_get(&weft_socks, tcp, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (record && (record->kind == 0 || record->kind == WEFT_SOCK_PASS))
+		record->kind = WEFT_SOCK_INHERITED;
+	return 0;
+}
+
+/* UDP sockets of before: nothing else would give them the record `guard` asks for. */
+SEC("iter/udp")
+int weft_tag_udp(struct bpf_iter__udp *ctx)
+{
+	struct udp_sock *udp = ctx->udp_sk;
+	struct weft_sock *record;
+
+	if (!udp || of_agent((struct sock *)udp))
+		return 0;
+	record = bpf_sk_storage_get(&weft_socks, udp, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (record && record->kind == 0)
+		record->kind = WEFT_SOCK_INHERITED;
+	return 0;
+}
