@@ -1,6 +1,5 @@
 // Brings workloads of this node into the mesh and takes them out again: reconciles what the
 // cgroup watch sees with what the registry knows. One reconciliation at a time.
-import { readlinkSync } from 'node:fs'
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { errorText } from '../base/mesh-error.ts'
@@ -28,6 +27,10 @@ export interface EnrollerParts {
   readonly unserve: (uid: string, reason: Reason) => Promise<void>
   /** Marks, for programs that wait, that the workload is in the mesh, or no longer is. */
   readonly mark: (workload: Workload, enrolled: boolean) => void
+  /** Name of the agent's own network namespace, as /proc/self/ns/net names it. */
+  readonly ownNamespace: () => string
+  /** The same of another process; throws when it is gone. */
+  readonly namespaceOf: (pid: number) => string
 }
 
 export interface Enrolment {
@@ -116,7 +119,11 @@ export class Enroller {
       const workload = tables.workloads.get(uid)
       if (workload === undefined || !sameEnrolment(workload, enrolment.workload)) {
         await this.#leave(uid, 'workload-removed')
-      } else if (!present.has(uid)) await this.#linger(uid)
+        continue
+      }
+      const found = present.get(uid)
+      if (found === undefined) await this.#linger(uid)
+      else if (this.#hasMoved(enrolment, found.pids)) await this.#leave(uid, 'workload-removed')
       else this.#emptySinceMs.delete(uid)
     }
     let unfinished = false
@@ -201,17 +208,32 @@ export class Enroller {
 
   /** The network namespace of the first process that has left this agent's own. */
   async #foreignNamespace(pids: readonly number[]): Promise<Namespace | undefined> {
-    const own = readlinkSync('/proc/self/ns/net')
+    const own = this.#parts.ownNamespace()
     for (const pid of pids) {
-      const path = `/proc/${pid}/ns/net`
       try {
-        if (readlinkSync(path) === own) continue
-        return await this.#parts.kernel.openNamespace(path)
+        if (this.#parts.namespaceOf(pid) === own) continue
+        return await this.#parts.kernel.openNamespace(`/proc/${pid}/ns/net`)
       } catch {
         // The process ended meanwhile; another, or the next event, will do.
       }
     }
     return undefined
+  }
+
+  /** Whether every process is in another namespace than the enrolled one: a new pod of the name. */
+  #hasMoved(enrolment: Enrolment, pids: readonly number[]): boolean {
+    const enrolled = `net:[${enrolment.namespace.inode}]`
+    const own = this.#parts.ownNamespace()
+    const seen = pids.flatMap((pid) => this.#namespaceIfAlive(pid) ?? [])
+    return seen.some((name) => name !== own) && !seen.includes(enrolled)
+  }
+
+  #namespaceIfAlive(pid: number): string | undefined {
+    try {
+      return this.#parts.namespaceOf(pid)
+    } catch {
+      return undefined
+    }
   }
 
   #endInherited(workload: TableWorkload): void {

@@ -1,5 +1,6 @@
 // The agent: builds its parts in order, connects them, and takes them down again. Decides nothing;
 // the order of a change is in apply.ts, enrolment in enroller.ts, a worker's death in recovery.ts.
+import { readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
@@ -190,6 +191,8 @@ function connect(options: AgentOptions, log: Log, grounds: Grounds) {
         await pool.askAll({ kind: 'unlisten', uid, reason }, `unlistened ${uid}`)
       },
       mark: (workload, enrolled) => marks.set(workload, enrolled),
+      ownNamespace: () => readlinkSync('/proc/self/ns/net'),
+      namespaceOf: (pid) => readlinkSync(`/proc/${pid}/ns/net`),
     },
     { nodeName: options.nodeName },
   )

@@ -1,0 +1,51 @@
+import test from 'ava'
+import { EMPTY_WORLD, type World } from '../api/world.ts'
+import { memoryLog } from '../base/log.ts'
+import type { Rules } from '../model/registry.ts'
+import { ConfigQueue } from './config-queue.ts'
+
+/** Worlds that differ, so that each can be recognised by its rules. */
+const world = (): World => ({ ...EMPTY_WORLD })
+
+test('what arrives while one is applied replaces what still waits', async (t) => {
+  const applied: Rules[] = []
+  let release: (() => void) | undefined
+  const queue = new ConfigQueue({
+    log: memoryLog(),
+    report: () => {},
+    apply: async (_registry, rules) => {
+      applied.push(rules)
+      await new Promise<void>((resolve) => {
+        release = resolve
+      })
+    },
+  })
+  queue.offer(world())
+  while (release === undefined) await Promise.resolve()
+  for (let n = 0; n < 5; n++) queue.offer(world())
+  release()
+  release = undefined
+  while (release === undefined) await Promise.resolve()
+  ;(release as () => void)()
+  await queue.exclusive(async () => {})
+  t.is(applied.length, 2)
+})
+
+test('a failure to apply is told and does not stop the queue', async (t) => {
+  const log = memoryLog()
+  let calls = 0
+  const queue = new ConfigQueue({
+    log,
+    report: () => {},
+    apply: async () => {
+      calls++
+      if (calls === 1) throw new Error('no room')
+    },
+  })
+  queue.offer(world())
+  await queue.exclusive(async () => {})
+  queue.offer(world())
+  await queue.exclusive(async () => {})
+  t.is(calls, 2)
+  t.like(log.entries[0], { level: 'error', event: 'config.apply-failed' })
+})

@@ -1,0 +1,213 @@
+import test from 'ava'
+import { manualClock } from '../base/clock.ts'
+import { memoryLog } from '../base/log.ts'
+import { PersistentMap } from '../base/persistent-map.ts'
+import type { CgroupWatch, PopulatedCgroup } from '../discovery/cgroup-watch.ts'
+import type { Datapath } from '../kernel/datapath.ts'
+import type { Kernel } from '../kernel/kernel.ts'
+import { DEFAULT_MESH_SETTINGS } from '../model/mesh-settings.ts'
+import type { Tables, TableWorkload } from '../model/tables.ts'
+import { Enroller } from './enroller.ts'
+
+function workload(name: string, more: Partial<TableWorkload> = {}): TableWorkload {
+  return {
+    uid: name,
+    name,
+    namespace: 'shop',
+    addresses: ['10.0.0.1'],
+    trustDomain: 'cluster.local',
+    serviceAccount: name,
+    node: 'one',
+    network: '',
+    clusterId: '',
+    labels: {},
+    tunnel: 'hbone',
+    hostNetwork: false,
+    status: 'healthy',
+    capacity: 1,
+    locality: { region: '', zone: '', subzone: '' },
+    services: {},
+    workloadName: name,
+    workloadType: 'pod',
+    canonicalName: name,
+    canonicalRevision: '',
+    directPorts: [],
+    match: { kind: 'cgroup', pattern: `shop_${name}` },
+    policies: [],
+    peer: { mode: 'permissive', ports: {}, by: 'default' },
+    ...more,
+  }
+}
+
+function tables(...workloads: readonly TableWorkload[]): Tables {
+  return {
+    version: 1,
+    mesh: DEFAULT_MESH_SETTINGS,
+    workloads: PersistentMap.from(workloads.map((each) => [each.uid, each] as const)),
+    services: PersistentMap.empty(),
+    policies: PersistentMap.empty(),
+    workloadByIp: PersistentMap.empty(),
+    serviceByVip: PersistentMap.empty(),
+    serviceByRange: PersistentMap.empty(),
+  }
+}
+
+/** `order` is what was done, in order; a namespace is opened for the pid of this very process. */
+function bench(failing: { enrol?: boolean } = {}, namespaceOf = () => 'net:[7]') {
+  const order: string[] = []
+  const clock = manualClock()
+  const log = memoryLog()
+  let populated: readonly PopulatedCgroup[] = []
+  const datapath = {
+    enrol: async ({ uid }: { uid: string }) => {
+      if (failing.enrol === true) throw new Error('no room')
+      order.push(`enrol ${uid}`)
+      return { uid, cookie: 1n, listeners: [] }
+    },
+    withdraw: async (uid: string) => void order.push(`withdraw ${uid}`),
+    endInherited: async (uid: string) => {
+      order.push(`end-inherited ${uid}`)
+      return 1
+    },
+  } as unknown as Datapath
+  const kernel = {
+    openNamespace: async () => ({ fd: 1, cookie: 1n, inode: 7, close: () => order.push('close') }),
+  } as unknown as Kernel
+  const enroller = new Enroller(
+    {
+      kernel,
+      datapath,
+      clock,
+      log,
+      watch: { populated: () => populated } as unknown as CgroupWatch,
+      wantIdentity: async (id) => void order.push(`want ${id.split('/').at(-1)}`),
+      forgetIdentity: (id) => void order.push(`forget ${id.split('/').at(-1)}`),
+      serve: async ({ workload: { uid } }) => void order.push(`serve ${uid}`),
+      unserve: async (uid, reason) => void order.push(`unserve ${uid} ${reason}`),
+      mark: ({ uid }, enrolled) => void order.push(`${enrolled ? 'mark' : 'unmark'} ${uid}`),
+      ownNamespace: () => 'net:[1]',
+      namespaceOf,
+    },
+    { nodeName: 'one' },
+  )
+  const see = (...paths: readonly string[]): void => {
+    populated = paths.map((path) => ({ path, pids: [2] }))
+  }
+  return { order, clock, log, enroller, see, take: () => order.splice(0) }
+}
+
+test('a workload is known to the kernel before it is served, and marked last', async (t) => {
+  const { enroller, see, take } = bench()
+  see('shop_a')
+  await enroller.setTables(tables(workload('a')))
+  t.deepEqual(take(), ['want a', 'enrol a', 'serve a', 'mark a'])
+  await enroller.reconcile()
+  t.deepEqual(take(), [])
+})
+
+test('its sockets older than enrolment end after the grace, under strict at once', async (t) => {
+  const { enroller, see, take, clock } = bench()
+  see('shop_a', 'shop_b')
+  const strict = { mode: 'strict', ports: {}, by: 'p' } as const
+  await enroller.setTables(tables(workload('a'), workload('b', { peer: strict })))
+  take()
+  clock.advance(0)
+  t.deepEqual(take(), ['end-inherited b'])
+  clock.advance(DEFAULT_MESH_SETTINGS.enrolGraceMs)
+  t.deepEqual(take(), ['end-inherited a'])
+})
+
+test('a program that restarts keeps its enrolment; one that is gone for a second does not', async (t) => {
+  const { enroller, see, take, clock } = bench()
+  see('shop_a')
+  await enroller.setTables(tables(workload('a')))
+  take()
+  see()
+  await enroller.reconcile()
+  see('shop_a')
+  await enroller.reconcile()
+  clock.advance(5_000)
+  await enroller.reconcile()
+  t.false(take().includes('withdraw a'))
+  see()
+  await enroller.reconcile()
+  clock.advance(1_000)
+  await enroller.reconcile()
+  t.deepEqual(
+    take().filter((step) => !step.startsWith('end-inherited')),
+    ['unmark a', 'unserve a workload-removed', 'withdraw a', 'forget a', 'close'],
+  )
+})
+
+test('a workload that is deleted or becomes another leaves at once', async (t) => {
+  const { enroller, see, take } = bench()
+  see('shop_a')
+  await enroller.setTables(tables(workload('a')))
+  take()
+  await enroller.setTables(tables(workload('a', { serviceAccount: 'other' })))
+  t.deepEqual(take(), [
+    'unmark a',
+    'unserve a workload-removed',
+    'withdraw a',
+    'forget a',
+    'close',
+    'want other',
+    'enrol a',
+    'serve a',
+    'mark a',
+  ])
+  await enroller.setTables(tables())
+  t.true(take().includes('withdraw a'))
+})
+
+test('a failed enrolment leaves nothing and is tried again', async (t) => {
+  const failing = { enrol: true }
+  const { enroller, see, take, clock, log } = bench(failing)
+  see('shop_a')
+  await enroller.setTables(tables(workload('a')))
+  t.deepEqual(take(), ['want a', 'forget a', 'close'])
+  t.true(log.entries.some((entry) => entry.event === 'enrolment.failed'))
+  failing.enrol = false
+  clock.advance(100)
+  await enroller.reconcile()
+  t.true(take().includes('mark a'))
+})
+
+test('cgroups of no workload, or of two, are refused and told once', async (t) => {
+  const { enroller, see, take, log } = bench()
+  see('shop_x', 'shop_a')
+  const twin = workload('b', { match: { kind: 'cgroup', pattern: 'shop_*' } })
+  await enroller.setTables(tables(workload('a'), twin))
+  await enroller.reconcile()
+  t.deepEqual(
+    take().filter((step) => step.startsWith('enrol')),
+    ['enrol b'],
+  )
+  t.is(log.entries.filter((entry) => entry.event === 'enrolment.ambiguous').length, 1)
+})
+
+test('a process that still is in the namespace of the node is waited for', async (t) => {
+  let namespace = 'net:[1]'
+  const { enroller, see, take, clock } = bench({}, () => namespace)
+  see('shop_a')
+  await enroller.setTables(tables(workload('a')))
+  t.deepEqual(take(), [])
+  namespace = 'net:[7]'
+  clock.advance(100)
+  await enroller.reconcile()
+  t.true(take().includes('mark a'))
+})
+
+test('a new pod of the same name, in another namespace, is enrolled anew', async (t) => {
+  let namespace = 'net:[7]'
+  const { enroller, see, take } = bench({}, () => namespace)
+  see('shop_a')
+  await enroller.setTables(tables(workload('a')))
+  take()
+  namespace = 'net:[8]'
+  await enroller.reconcile()
+  t.deepEqual(
+    take().filter((step) => /^(withdraw|enrol)/.test(step)),
+    ['withdraw a', 'enrol a'],
+  )
+})
