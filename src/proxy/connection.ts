@@ -1,0 +1,75 @@
+// The notebook of one connection: the pipeline writes down what it learns, `live` finds in it what
+// was judged, and the report reads it once at the end.
+import type { ConnectionPath } from '../model/access-entry.ts'
+import type { ConnectionFacts } from '../model/facts.ts'
+import type { LocalPod } from '../model/messages.ts'
+import type { Reason } from '../model/reason.ts'
+import type { Stop } from './stream/byte-stream.ts'
+
+export interface Address {
+  readonly ip: string
+  readonly port: number
+}
+
+/** A workload as the access log names it. */
+export interface Named {
+  readonly name: string
+  readonly namespace: string
+}
+
+export interface Judged {
+  /** uid of the destination workload. */
+  readonly workload: string
+  readonly facts: ConnectionFacts
+  /** Version of the tables it was judged by. */
+  readonly version: number
+}
+
+export class Connection {
+  readonly direction: 'outbound' | 'inbound'
+  /** The workload of this node. */
+  readonly pod: LocalPod
+  readonly source: Address
+  readonly startedMs: number
+  path: ConnectionPath
+  destination: Address
+  sourceWorkload: Named | undefined
+  /** Only from a verified identity. */
+  sourceIdentity: string | undefined
+  destinationWorkload: Named | undefined
+  destinationIdentity: string | undefined
+  service: string | undefined
+  endpoint: string | undefined
+  policy: string | undefined
+  attempts = 0
+  version = 0
+  judged: Judged | undefined
+  readonly #stop = new AbortController()
+
+  constructor(
+    direction: 'outbound' | 'inbound',
+    path: ConnectionPath,
+    pod: LocalPod,
+    ends: { readonly source: Address; readonly destination: Address },
+    startedMs: number,
+  ) {
+    this.direction = direction
+    this.path = path
+    this.pod = pod
+    this.source = ends.source
+    this.destination = ends.destination
+    this.startedMs = startedMs
+  }
+
+  /** Aborts with a `Stop` when the connection must end. */
+  get signal(): AbortSignal {
+    return this.#stop.signal
+  }
+
+  /** Ends it, whatever it is doing; the first reason counts. */
+  stop(reason: Reason, detail?: string): void {
+    if (this.#stop.signal.aborted) return
+    const stop: Stop = detail === undefined ? { reason } : { reason, detail }
+    this.#stop.abort(stop)
+  }
+}

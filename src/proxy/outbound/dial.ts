@@ -1,0 +1,119 @@
+// Opens the way to one endpoint: a tunnel, plain TCP, or lo when the endpoint is the caller itself.
+
+import type { Clock } from '../../base/clock.ts'
+import { formatEndpoint } from '../../base/ip.ts'
+import { errorText } from '../../base/mesh-error.ts'
+import type { Random } from '../../base/random.ts'
+import { err, ok, type Result } from '../../base/result.ts'
+import type { IdentityStore } from '../../identity/present/identity-store.ts'
+import { type ConnectSpec, type Kernel, KernelError } from '../../kernel/kernel.ts'
+import { LIMITS } from '../../model/limits.ts'
+import type { Reason } from '../../model/reason.ts'
+import type { TableService, TableWorkload } from '../../model/tables.ts'
+import { identityOf } from '../../model/workload.ts'
+import type { Connection } from '../connection.ts'
+import { type ByteStream, stopOf } from '../stream/byte-stream.ts'
+import type { SocketStreams } from '../stream/socket-stream.ts'
+import { requestHeaders } from '../tunnel/headers.ts'
+import type { Tunnels } from '../tunnel/port.ts'
+import type { Endpoint } from './endpoints.ts'
+
+export interface DialParts {
+  readonly kernel: Pick<Kernel, 'connect'>
+  readonly streams: SocketStreams
+  readonly tunnels: Tunnels
+  readonly identities: Pick<IdentityStore, 'get'>
+  readonly clock: Clock
+  readonly random: Random
+}
+
+export interface DialFailure {
+  readonly reason: Reason
+  readonly detail: string
+}
+
+export type Dialled = Result<ByteStream, DialFailure>
+
+/** Source: ztunnel, KEEPALIVE_TIME / INTERVAL / RETRIES. */
+export const KEEP_ALIVE = { idleS: 180, intervalS: 180, probes: 9 } as const
+
+export interface Leg {
+  readonly connection: Connection
+  readonly source: TableWorkload
+  readonly service: TableService | undefined
+  readonly connectTimeoutMs: number
+}
+
+/** A tunnel with the source workload's certificate, in its namespace; never plaintext instead. */
+export async function dialTunnel(
+  leg: Leg,
+  endpoint: Endpoint,
+  ip: string,
+  parts: DialParts,
+): Promise<Dialled> {
+  const { connection, source, service } = leg
+  const identity = parts.identities.get(identityOf(source))
+  if (identity === undefined || identity.notAfterMs <= parts.clock.nowMs()) {
+    const state = identity === undefined ? 'not issued yet' : 'expired'
+    return err({ reason: 'identity-unavailable', detail: `${identityOf(source)}: ${state}` })
+  }
+  const expected = identityOf(endpoint.workload)
+  const opened = await parts.tunnels.open({
+    from: connection.pod,
+    identity,
+    peer: {
+      address: ip,
+      port: LIMITS.hbonePort,
+      expectedIdentities:
+        service === undefined ? [expected] : [expected, ...service.subjectAltNames],
+    },
+    authority: formatEndpoint(ip, endpoint.port),
+    headers: requestHeaders(
+      { source, client: connection.source, service: service?.hostname },
+      parts.random,
+    ),
+    signal: connection.signal,
+  })
+  return opened.ok ? ok(opened.value.stream) : opened
+}
+
+/** TCP from the pod's namespace: to endpoints outside the mesh, and to the caller itself. */
+export async function dialPlain(
+  leg: Leg,
+  to: { readonly ip: string; readonly port: number },
+  parts: DialParts,
+): Promise<Dialled> {
+  const { connection, connectTimeoutMs } = leg
+  return dialSocket(
+    {
+      address: to.ip,
+      port: to.port,
+      keepAlive: KEEP_ALIVE,
+      timeoutMs: connectTimeoutMs,
+      signal: connection.signal,
+    },
+    connection.pod.namespaceFd,
+    parts,
+  )
+}
+
+export async function dialSocket(
+  spec: ConnectSpec & { readonly signal: AbortSignal },
+  namespaceFd: number,
+  parts: Pick<DialParts, 'kernel' | 'streams'>,
+): Promise<Dialled> {
+  try {
+    const { fd } = await parts.kernel.connect(spec, namespaceFd)
+    const stream = parts.streams.adopt(fd)
+    if (!spec.signal.aborted) return ok(stream)
+    stream.abort()
+  } catch (error) {
+    if (!spec.signal.aborted) {
+      const where = formatEndpoint(spec.address, spec.port)
+      const why = error instanceof KernelError ? error.errnoName : errorText(error)
+      return err({ reason: 'connect-failed', detail: `connecting to ${where}: ${why}` })
+    }
+  }
+  const stop = stopOf(spec.signal)
+  return err({ reason: stop.reason, detail: stop.detail ?? 'cancelled' })
+}

@@ -1,0 +1,120 @@
+// The page to read first: what becomes of a connection, step by step. Every function returns how
+// it ended; the caller (`data-plane.ts`) reports that, exactly once.
+import type { Accepted } from '../kernel/kernel.ts'
+import type { Ending, PeerIdentity } from '../model/facts.ts'
+import { LIMITS } from '../model/limits.ts'
+import { REASONS, type Reason } from '../model/reason.ts'
+import type { TableWorkload } from '../model/tables.ts'
+import type { Address, Connection } from './connection.ts'
+import { admit } from './inbound/admit.ts'
+import { connectTarget, parseConnect } from './inbound/connect-target.ts'
+import { deliver } from './inbound/deliver.ts'
+import { isMeshPort } from './mesh-ports.ts'
+import { type AttemptParts, connectUpstream } from './outbound/attempts.ts'
+import type { EndpointChoices } from './outbound/endpoints.ts'
+import { type DecodeOrigin, originalDestination } from './outbound/original-destination.ts'
+import { routeFor } from './outbound/route.ts'
+import type { ByteStream } from './stream/byte-stream.ts'
+import { relay } from './stream/relay.ts'
+import type { TablesView } from './tables-view.ts'
+import { baggage } from './tunnel/headers.ts'
+import type { InboundRequest } from './tunnel/port.ts'
+
+export interface PipelineParts extends AttemptParts {
+  readonly view: TablesView
+  readonly choices: EndpointChoices
+  readonly decodeOrigin: DecodeOrigin
+}
+
+/** A workload of this node called; its connection was captured. */
+export async function serveOutbound(
+  connection: Connection,
+  accepted: Accepted,
+  client: ByteStream,
+  parts: PipelineParts,
+): Promise<Ending> {
+  const original = originalDestination(accepted, parts.decodeOrigin)
+  if (!original.ok) return broken(client, 'original-unknown', original.error)
+  connection.destination = original.value
+  const source = await localWorkload(connection, parts)
+  if (source === undefined) return broken(client, 'unknown-source', connection.pod.uid)
+  connection.sourceWorkload = source
+  const tables = parts.tables()
+  const route = routeFor(tables, connection.pod, original.value, parts.choices)
+  if (route.kind === 'refused') return broken(client, route.reason, route.detail)
+  connection.service = route.service?.hostname
+  const { connectTimeoutMs } = tables.mesh
+  const leg = { connection, source, service: route.service, connectTimeoutMs }
+  const upstream = await connectUpstream(leg, route, parts)
+  if (!upstream.ok) return broken(client, upstream.error.reason, upstream.error.detail)
+  return relay(client, upstream.value, tables.mesh, parts.clock, connection.signal)
+}
+
+/** A peer asks, through its tunnel, for a connection to a workload of this node. */
+export async function serveInboundTunnel(
+  connection: Connection,
+  request: InboundRequest,
+  local: Address,
+  peer: PeerIdentity,
+  parts: PipelineParts,
+): Promise<Ending> {
+  const authority = parseConnect(request)
+  if (!authority.ok) return refused(request, authority.error.reason, authority.error.detail)
+  const workload = await localWorkload(connection, parts)
+  if (workload === undefined) return refused(request, 'unknown-workload', connection.pod.uid)
+  connection.destinationWorkload = workload
+  const tables = parts.tables()
+  const target = connectTarget(authority.value, local, connection.pod, workload, tables)
+  if (!target.ok) return refused(request, target.error.reason, target.error.detail)
+  connection.destination = target.value
+  const denial = admit(connection, workload, target.value, peer, tables, parts.security)
+  if (denial !== undefined) return refused(request, denial.reason, denial.detail)
+  const server = await deliver(connection, target.value, tables.mesh.connectTimeoutMs, parts)
+  if (!server.ok) return refused(request, server.error.reason, server.error.detail)
+  const client = request.accept({ baggage: baggage(workload) })
+  return relay(client, server.value, tables.mesh, parts.clock, connection.signal)
+}
+
+/** Somebody outside the mesh, or the mesh's own plaintext, reached a workload of this node. */
+export async function serveInboundPlaintext(
+  connection: Connection,
+  client: ByteStream,
+  parts: PipelineParts,
+): Promise<Ending> {
+  const target = connection.destination
+  if (isMeshPort(target.port)) return broken(client, 'illegal-port', `port ${target.port}`)
+  const workload = await localWorkload(connection, parts)
+  if (workload === undefined) return broken(client, 'unknown-workload', connection.pod.uid)
+  connection.destinationWorkload = workload
+  const tables = parts.tables()
+  const peer: PeerIdentity = { kind: 'absent', reason: 'plaintext' }
+  const denial = admit(connection, workload, target, peer, tables, parts.security)
+  if (denial !== undefined) return broken(client, denial.reason, denial.detail)
+  const server = await deliver(connection, target, tables.mesh.connectTimeoutMs, parts)
+  if (!server.ok) return broken(client, server.error.reason, server.error.detail)
+  return relay(client, server.value, tables.mesh, parts.clock, connection.signal)
+}
+
+/** Known at once almost always; right after enrolment the tables may come a moment later. */
+function localWorkload(
+  connection: Connection,
+  parts: PipelineParts,
+): TableWorkload | undefined | Promise<TableWorkload | undefined> {
+  return parts.view.workload(connection.pod.uid, LIMITS.workloadWaitMs, connection.signal)
+}
+
+/** Nothing was read from the client; it sees its connection reset. */
+function broken(client: ByteStream, reason: Reason, detail: string): Ending {
+  client.abort()
+  return ended(reason, detail)
+}
+
+/** The peer gets the status that belongs to the reason. */
+function refused(request: InboundRequest, reason: Reason, detail: string): Ending {
+  request.refuse(REASONS[reason].hbone)
+  return ended(reason, detail)
+}
+
+function ended(reason: Reason, detail: string): Ending {
+  return { reason, detail, sentBytes: 0, receivedBytes: 0 }
+}
