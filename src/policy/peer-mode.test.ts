@@ -170,7 +170,8 @@ for (const [mode, peer, expected] of transports) {
     peer.kind === 'verified' ? `${peer.kind} by ${peer.by}` : `${peer.kind} ${peer.reason}`
   test(`${mode}, peer ${who}: ${expected}`, (t) => {
     const verdict = acceptTransport({ mode, ports: {}, by: 'shop/p' }, 80, peer)
-    t.is<string>(verdict.kind === 'deny' ? verdict.reason : verdict.kind, expected)
+    const outcome: string = verdict.kind === 'deny' ? verdict.reason : verdict.kind
+    t.is(outcome, expected)
   })
 }
 

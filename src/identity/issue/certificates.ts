@@ -5,6 +5,7 @@ import {
   createPrivateKey,
   createPublicKey,
   generateKeyPair,
+  hash,
   type KeyObject,
   randomBytes,
   X509Certificate,
@@ -65,13 +66,17 @@ export function validityOf(certificate: X509Certificate): Validity {
   }
 }
 
-/** Self-signed. */
+/**
+ * Self-signed. Its name holds a hash of its key: during a rotation two roots are accepted, and
+ * OpenSSL finds issuers by name first.
+ */
 export function makeRoot(
   key: KeyObject,
   trustDomain: string,
   validity: Validity,
 ): Promise<X509Certificate> {
-  const subject = nameOf(trustDomain, 'root')
+  const publicKey = createPublicKey(key).export({ type: 'spki', format: 'der' })
+  const subject = nameOf(trustDomain, `root ${hash('sha256', publicKey).slice(0, 8)}`)
   return sign({ key, issuer: subject }, key, subject, validity, [
     new x509.BasicConstraintsExtension(true, ROOT_PATH_LENGTH, true),
     new x509.KeyUsagesExtension(AUTHORITY_USAGES, true),
