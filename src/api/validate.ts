@@ -30,7 +30,9 @@ export function compileSchema(schema: Schema, unknownFields: 'error' | 'warning'
   const validate: ValidateFunction = ajv.compile(schema)
   return (value) => {
     if (validate(value)) return []
-    return (validate.errors ?? []).map((error) => findingOf(error, value, unknownFields))
+    // "if" only says that one of its branches failed, which has said so itself.
+    const errors = (validate.errors ?? []).filter(({ keyword }) => keyword !== 'if')
+    return errors.map((error) => findingOf(error, value, unknownFields))
   }
 }
 
