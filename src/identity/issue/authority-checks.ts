@@ -109,5 +109,7 @@ function commonValidity(certificates: readonly X509Certificate[]): Validity {
 }
 
 function oneLine(certificate: X509Certificate): string {
-  return certificate.subject.replaceAll('\n', ', ')
+  // Node gives undefined for an empty subject, whatever its types say.
+  const subject: string | undefined = certificate.subject
+  return subject?.replaceAll('\n', ', ') ?? 'a certificate without a name'
 }

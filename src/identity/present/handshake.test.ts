@@ -1,6 +1,6 @@
 import { once } from 'node:events'
-import { type AddressInfo, connect as connectTcp, createServer, type Socket } from 'node:net'
-import { type ConnectionOptions, connect, createSecureContext, type SecureContext } from 'node:tls'
+import { type AddressInfo, connect as connectTcp, createServer } from 'node:net'
+import { createSecureContext, type SecureContext } from 'node:tls'
 import test from 'ava'
 import {
   CLIENT_AUTH,
@@ -13,9 +13,10 @@ import {
   rootPem,
   SERVER_AUTH,
 } from '../test-certificates.ts'
-import { type Accepted, acceptClient } from './accept-client.ts'
+import { acceptClient } from './accept-client.ts'
 import { CertificateReader } from './certificate-facts.ts'
-import { ALPN_PROTOCOLS, clientTlsOptions, contextOptions } from './tls-options.ts'
+import { careless, meet, towards } from './test-handshake.ts'
+import { clientTlsOptions, contextOptions } from './tls-options.ts'
 
 const WEB = 'spiffe://cluster.local/ns/shop/sa/web'
 const API = 'spiffe://cluster.local/ns/shop/sa/api'
@@ -26,77 +27,6 @@ const apiLeaf = await forgeLeaf(root, { uris: [API] })
 const webLeaf = await forgeLeaf(root, { uris: [WEB] })
 const api = contextOf(apiLeaf, [root])
 const web = contextOf(webLeaf, [root])
-
-interface Met {
-  readonly accepted: Accepted
-  /** 'echoed', or the error of the client. */
-  readonly client: string
-  readonly group: string
-  readonly servername: unknown
-  readonly session: Buffer | undefined
-  readonly resumed: boolean
-}
-
-/** One handshake over loopback, one byte there and back, and what each end made of it. */
-async function meet(
-  server: { readonly context: SecureContext },
-  options: ConnectionOptions,
-  trustDomain = 'cluster.local',
-): Promise<Met> {
-  const parts = {
-    identity: server,
-    expectation: { trustDomain, nowMs: Date.now() },
-    reader: new CertificateReader(),
-    timeoutMs: 5000,
-  }
-  const listener = createServer().listen(0, '127.0.0.1')
-  await once(listener, 'listening')
-  const incoming = once(listener, 'connection').then(([raw]: Socket[]) =>
-    acceptClient(raw as Socket, parts),
-  )
-  const { port } = listener.address() as AddressInfo
-  const client = connect({ host: '127.0.0.1', port, ...options })
-  let session: Buffer | undefined
-  client.on('session', (ticket) => {
-    session = ticket
-  })
-  const outcome = new Promise<string>((resolve) => {
-    client.on('data', () => resolve('echoed'))
-    client.on('error', (error) => resolve(error.message))
-    client.on('close', () => resolve('closed'))
-  })
-  client.on('secureConnect', () => client.write('x'))
-  const accepted = await incoming
-  const socket = accepted.kind === 'accepted' ? accepted.socket : undefined
-  socket?.on('error', () => {}).on('data', (byte) => socket.write(byte))
-  const said = await outcome
-  const group = client.getEphemeralKeyInfo()
-  const met = {
-    accepted,
-    client: said,
-    group: group !== null && 'name' in group ? String(group.name) : '',
-    servername: socket?.servername,
-    session,
-    resumed: client.isSessionReused() || (socket?.isSessionReused() ?? false),
-  }
-  client.destroy()
-  socket?.destroy()
-  listener.close()
-  await once(listener, 'close')
-  return met
-}
-
-const towards = (
-  identity: { readonly context: SecureContext },
-  expected: readonly string[],
-): ConnectionOptions => clientTlsOptions(identity, { expected, nowMs: Date.now })
-
-/** A client that trusts anybody and checks nothing, so that only the server can refuse. */
-const careless = (context: SecureContext): ConnectionOptions => ({
-  secureContext: context,
-  ALPNProtocols: [...ALPN_PROTOCOLS],
-  rejectUnauthorized: false,
-})
 
 const nowMs = Date.now()
 const clients: readonly (readonly [string, Forged, RegExp | 'accepted'])[] = [
