@@ -9,7 +9,7 @@
 char LICENSE[] SEC("license") = "GPL";
 
 /* Writer: agent. Reader: lookup. The kernel removes a listener when its last descriptor closes, so
- * presence is liveness. Both addresses of a pod name the same listener. */
+ * presence is liveness. Each family of a pod has listeners of its own. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
 	__uint(max_entries, WEFT_LISTENERS_MAX);

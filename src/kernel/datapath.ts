@@ -58,6 +58,9 @@ export interface DirectConnection {
 }
 
 export interface Datapath {
+  /** Id of the map that holds the original destination of each accepted socket: workers open it
+   * with `Kernel.openMapById` and read values with `decodeSockOrigin`. Known after `start`. */
+  readonly originMapId: number
   /** Loads, or takes over what is pinned, and swaps programs atomically. Refuses everything
    * until `configure`. */
   start(): Promise<void>
@@ -86,6 +89,8 @@ export interface Datapath {
   onDirectClosed(handler: (entry: AccessEntry) => void): void
   /** Refusals by reason, and other counters, since load. */
   counters(): Readonly<Record<string, number>>
+  /** Connections each worker serves now, by worker. */
+  liveByWorker(): readonly number[]
   /** Ports that processes of a pod listen on. */
   listeningPorts(uid: string): readonly number[]
   /** `keep`: pins stay and workloads stay refused (upgrade); `remove`: nothing stays. */

@@ -1,0 +1,311 @@
+// The mesh in the kernel: owns what is loaded, pinned and attached, and every pod's listeners.
+import { join } from 'node:path'
+import type { Log } from '../../base/log.ts'
+import { MeshError } from '../../base/mesh-error.ts'
+import type { AccessEntry } from '../../model/access-entry.ts'
+import { LIMITS } from '../../model/limits.ts'
+import { REASONS, type Reason } from '../../model/reason.ts'
+import type { WantedMaps } from '../../model/wanted-maps.ts'
+import { ABI_VERSION, CONFIG, COSTS, LISTENING_KEY, WORKERS } from '../abi.ts'
+import type {
+  Datapath,
+  DatapathPaths,
+  DatapathSettings,
+  DirectConnection,
+  EnrolledPod,
+  PodEnrolment,
+  PodListener,
+} from '../datapath.ts'
+import type { Kernel, RingReader } from '../kernel.ts'
+import { type CgroupPlace, cgroupPlace, requireInside } from './cgroup.ts'
+import { readCounters } from './counters.ts'
+import { Enrolment, withdrawUnknown } from './enrol.ts'
+import { entryOf } from './events.ts'
+import { denials, encodeGeneration, publish, uidsOf } from './generation.ts'
+import { pinnedHighWater, WorkloadIds } from './ids.ts'
+import { Programs, pinsOf } from './load.ts'
+import { closeListeners, hideListeners, openListeners, type PodState } from './pod.ts'
+import { endInherited, endSockets, listDirect } from './sweep.ts'
+
+export interface DatapathParts {
+  readonly kernel: Kernel
+  readonly log: Log
+  /** Where the built objects are; default `bpf/out` of this package. */
+  readonly objects?: string
+}
+
+/** Cost of one more connection for workers that share evenly. */
+const EVEN_COST = 256
+const FIRST = Buffer.alloc(4)
+
+export function openDatapath(parts: DatapathParts, paths: DatapathPaths): Datapath {
+  return new KernelDatapath(parts, paths)
+}
+
+class KernelDatapath implements Datapath {
+  readonly #kernel: Kernel
+  readonly #log: Log
+  readonly #paths: DatapathPaths
+  readonly #programs: Programs
+  readonly #pods = new Map<string, PodState>()
+  readonly #handlers: ((entry: AccessEntry) => void)[] = []
+  #ids: WorkloadIds | undefined
+  #agent: CgroupPlace = { id: 0n, level: 0 }
+  #workers = 0
+  #current: WantedMaps | undefined
+  #ring: RingReader | undefined
+  /** Enrolments, withdrawals and sweeps, one after another. */
+  #queue: Promise<unknown> = Promise.resolve()
+
+  constructor(parts: DatapathParts, paths: DatapathPaths) {
+    this.#kernel = parts.kernel
+    this.#log = parts.log
+    this.#paths = paths
+    const objects = parts.objects ?? new URL('../../../bpf/out/', import.meta.url).pathname
+    this.#programs = new Programs(parts, { pins: paths.pins, objects })
+  }
+
+  get originMapId(): number {
+    return this.#programs.map('weft_sock_origin').id
+  }
+
+  async start(): Promise<void> {
+    this.#agent = cgroupPlace(this.#paths.agentCgroup)
+    requireInside(this.#paths.agentCgroup)
+    this.#programs.load()
+    this.#ids = new WorkloadIds(
+      { log: this.#log, highWater: pinnedHighWater(this.#kernel, pinsOf(this.#paths.pins).maps) },
+      { directory: this.#paths.stateDirectory },
+    )
+    this.#ids.load()
+    const config = CONFIG.decode(this.#config().lookup(FIRST) ?? Buffer.alloc(CONFIG.size))
+    // Settings of an agent before this one stay in force until `configure`.
+    this.#writeConfig({ ...config })
+    await this.#programs.attach(this.#paths)
+    for (const { cookie, alive } of this.#programs.pinnedPods()) {
+      if (!alive) withdrawUnknown(this.#enrolmentParts(), cookie)
+    }
+    this.#ring = this.#kernel.readRing(this.#programs.map('weft_events'), (record) =>
+      this.#report(record),
+    )
+    this.#log.info('datapath.started', {
+      pins: this.#paths.pins,
+      takenOver: config.configured === 1,
+    })
+  }
+
+  configure(settings: DatapathSettings): void {
+    if (settings.workers < 1 || settings.workers > LIMITS.workersMax) {
+      throw new MeshError(
+        'datapath.configure',
+        `${settings.workers} workers are not between 1 and ${LIMITS.workersMax}`,
+      )
+    }
+    this.#workers = settings.workers
+    const cost = Array.from({ length: settings.workers }, () => EVEN_COST)
+    this.#programs.map('weft_costs').update(FIRST, COSTS.encode({ cost }))
+    this.#writeConfig({
+      configured: 1,
+      unknown_pass: settings.unknown === 'pass' ? 1 : 0,
+      direct: settings.directPath ? 1 : 0,
+      workers: settings.workers,
+    })
+  }
+
+  enrol(pod: PodEnrolment): Promise<EnrolledPod> {
+    return this.#inTurn(async () => {
+      if (this.#workers === 0) {
+        throw new MeshError('datapath.enrol', 'configure() must come before enrol()')
+      }
+      if (this.#pods.has(pod.uid)) await this.#withdraw(pod.uid)
+      const workload = this.#knownIds().numberOf(pod.uid)
+      const parts = this.#enrolmentParts()
+      const state = await new Enrolment(parts).enter(pod, workload, this.#workers)
+      this.#pods.set(pod.uid, state)
+      return { uid: pod.uid, cookie: pod.namespace.cookie, listeners: [...state.listeners] }
+    })
+  }
+
+  endInherited(uid: string): Promise<number> {
+    return this.#inTurn(async () => {
+      const pod = this.#pods.get(uid)
+      return pod === undefined ? 0 : endInherited(this.#sweepParts(), pod)
+    })
+  }
+
+  withdraw(uid: string): Promise<void> {
+    return this.#inTurn(() => this.#withdraw(uid))
+  }
+
+  silenceWorker(worker: number): void {
+    for (const pod of this.#pods.values()) {
+      const gone = pod.listeners.filter((listener) => listener.worker === worker)
+      if (gone.length === 0) continue
+      hideListeners(this.#programs.map('weft_listeners'), pod, gone)
+      // An heir may still accept on those of this death, but no more on those of the one before.
+      const earlier = pod.silenced.filter((listener) => listener.worker === worker)
+      closeListeners(this.#kernel, earlier)
+      pod.silenced = [...pod.silenced.filter((listener) => listener.worker !== worker), ...gone]
+      pod.listeners = pod.listeners.filter((listener) => listener.worker !== worker)
+    }
+  }
+
+  reviveWorker(
+    worker: number,
+  ): Promise<readonly { uid: string; listeners: readonly PodListener[] }[]> {
+    return this.#inTurn(async () => {
+      const revived: { uid: string; listeners: readonly PodListener[] }[] = []
+      const maps = {
+        listeners: this.#programs.map('weft_listeners'),
+        listener: this.#programs.map('weft_listener'),
+      }
+      for (const pod of this.#pods.values()) {
+        if (pod.listeners.some((listener) => listener.worker === worker)) continue
+        const listeners = await openListeners(this.#kernel, maps, pod, worker)
+        pod.listeners.push(...listeners)
+        revived.push({ uid: pod.uid, listeners })
+      }
+      return revived
+    })
+  }
+
+  applyDenials(wanted: WantedMaps): void {
+    this.#publish(denials(this.#current, wanted))
+  }
+
+  applyGeneration(wanted: WantedMaps): void {
+    this.#publish(wanted)
+  }
+
+  liveDirect(): Promise<readonly DirectConnection[]> {
+    return this.#inTurn(async () => {
+      const ids = this.#knownIds()
+      const found: DirectConnection[] = []
+      for (const pod of this.#pods.values()) {
+        found.push(...(await listDirect(this.#sweepParts(), pod, (id) => ids.uidOf(id) ?? '')))
+      }
+      return found
+    })
+  }
+
+  endDirect(connections: readonly DirectConnection[], reason: Reason): Promise<number> {
+    if (connections.length === 0) return Promise.resolve(0)
+    return this.#inTurn(() => {
+      const uids = new Set(connections.map(({ sourceUid }) => sourceUid))
+      const all = [...this.#pods.values()]
+      const pods = uids.has('') ? all : all.filter(({ uid }) => uids.has(uid))
+      return endSockets(this.#sweepParts(), pods, connections, REASONS[reason].number)
+    })
+  }
+
+  onDirectClosed(handler: (entry: AccessEntry) => void): void {
+    this.#handlers.push(handler)
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    return readCounters(this.#programs.map('weft_counters'))
+  }
+
+  liveByWorker(): readonly number[] {
+    const value = this.#programs.map('weft_workers').lookup(FIRST) ?? Buffer.alloc(WORKERS.size)
+    return WORKERS.decode(value).live.map(Number)
+  }
+
+  listeningPorts(uid: string): readonly number[] {
+    const cookie = this.#pods.get(uid)?.namespace.cookie
+    const ports = this.#programs
+      .map('weft_listening')
+      .keys()
+      .map((key) => LISTENING_KEY.decode(key))
+      .filter(({ netns }) => netns === cookie)
+      .map(({ port }) => port)
+    return [...new Set(ports)].sort((a, b) => a - b)
+  }
+
+  stop(mode: 'keep' | 'remove'): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#ids === undefined) return
+      this.#ring?.stop()
+      this.#ring = undefined
+      if (mode === 'remove') {
+        for (const uid of [...this.#pods.keys()]) await this.#withdraw(uid)
+        this.#programs.remove()
+        this.#ids.remove()
+      } else {
+        for (const pod of this.#pods.values()) {
+          closeListeners(this.#kernel, [...pod.listeners, ...pod.silenced])
+        }
+        this.#programs.close()
+      }
+      this.#pods.clear()
+      this.#ids = undefined
+    })
+  }
+
+  async #withdraw(uid: string): Promise<void> {
+    const state = this.#pods.get(uid)
+    if (state === undefined) return
+    this.#pods.delete(uid)
+    await new Enrolment(this.#enrolmentParts()).leave(state)
+  }
+
+  #publish(wanted: WantedMaps): void {
+    const ids = this.#knownIds()
+    const uids = uidsOf(wanted)
+    const generation = encodeGeneration(wanted, ids.numbersOf(uids))
+    publish(this.#kernel, this.#programs.map('weft_generation'), generation)
+    this.#current = wanted
+    ids.prune(new Set([...uids, ...this.#pods.keys()]))
+  }
+
+  #report(record: Buffer): void {
+    const entry = entryOf(record, (id) => this.#ids?.uidOf(id))
+    if (entry === undefined) this.#log.warn('datapath.unknown-event', { bytes: record.length })
+    else for (const handler of this.#handlers) handler(entry)
+  }
+
+  #config() {
+    return this.#programs.map('weft_config')
+  }
+
+  #writeConfig(settings: {
+    readonly configured: number
+    readonly unknown_pass: number
+    readonly direct: number
+    readonly workers: number
+  }): void {
+    this.#config().update(
+      FIRST,
+      CONFIG.encode({
+        ...settings,
+        abi: ABI_VERSION,
+        agent_level: this.#agent.level,
+        agent_cgroup: this.#agent.id,
+      }),
+    )
+  }
+
+  #knownIds(): WorkloadIds {
+    if (this.#ids === undefined) throw new MeshError('datapath.state', 'start() must come first')
+    return this.#ids
+  }
+
+  #sweepParts() {
+    return { kernel: this.#kernel, programs: this.#programs }
+  }
+
+  #enrolmentParts() {
+    return {
+      ...this.#sweepParts(),
+      log: this.#log,
+      agent: this.#agent,
+      pods: join(this.#paths.pins, 'pods'),
+    }
+  }
+
+  #inTurn<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(task)
+    this.#queue = result.catch(() => {})
+    return result
+  }
+}

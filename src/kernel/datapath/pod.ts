@@ -1,0 +1,220 @@
+// One enrolled pod in the kernel: its listeners, its place in the maps, its lookup and guard.
+import { randomInt } from 'node:crypto'
+import { existsSync, rmdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseIp } from '../../base/ip.ts'
+import { MeshError } from '../../base/mesh-error.ts'
+import type { ListenerClass } from '../../model/messages.ts'
+import { LISTENER, LISTENER_CLASSES, LISTENER_KEY, POD } from '../abi.ts'
+import type { PodEnrolment, PodListener } from '../datapath.ts'
+import type { BpfMap, Kernel, Namespace } from '../kernel.ts'
+import type { CgroupPlace } from './cgroup.ts'
+import { dropLink, linkAt } from './links.ts'
+import type { Programs } from './load.ts'
+import type { PodDevice } from './network.ts'
+
+const BACKLOG = 4096
+const CLASSES = Object.keys(LISTENER_CLASSES) as readonly ListenerClass[]
+/** No address of that family. */
+const NONE = '::'
+const LINKS = ['lookup', 'guard-pod', 'guard-host'] as const
+
+export interface PodState {
+  readonly uid: string
+  readonly workload: number
+  readonly namespace: Namespace
+  readonly ip4: string
+  readonly ip6: string
+  /** Of workers that may be chosen. */
+  listeners: PodListener[]
+  /** Of workers that died, kept open while others accept what is queued on them. */
+  silenced: PodListener[]
+}
+
+/** Throws MeshError `datapath.address` for malformed addresses or two of one family. */
+export function podState(pod: PodEnrolment, workload: number): PodState {
+  const v4 = pod.addresses.filter((text) => !text.includes(':'))
+  const v6 = pod.addresses.filter((text) => text.includes(':'))
+  if (v4.length > 1 || v6.length > 1 || pod.addresses.length === 0) {
+    throw new MeshError(
+      'datapath.address',
+      `${pod.uid} has addresses [${pod.addresses.join(', ')}], but needs one, or one per family`,
+    )
+  }
+  const malformed = pod.addresses.find((text) => parseIp(text) === undefined)
+  if (malformed !== undefined) {
+    throw new MeshError('datapath.address', `${pod.uid}: "${malformed}" is not an IP address`)
+  }
+  return {
+    uid: pod.uid,
+    workload,
+    namespace: pod.namespace,
+    ip4: v4[0] ?? NONE,
+    ip6: v6[0] ?? NONE,
+    listeners: [],
+    silenced: [],
+  }
+}
+
+export function familiesOf(pod: PodState): (4 | 6)[] {
+  const families = [pod.ip4 === NONE ? [] : [4 as const], pod.ip6 === NONE ? [] : [6 as const]]
+  return families.flat()
+}
+
+interface ListenerMaps {
+  readonly listeners: BpfMap
+  readonly listener: BpfMap
+}
+
+/** Listeners of one worker for every class and family, known to `lookup`. All or none. */
+export async function openListeners(
+  kernel: Kernel,
+  maps: ListenerMaps,
+  pod: PodState,
+  worker: number,
+): Promise<PodListener[]> {
+  const opened: PodListener[] = []
+  try {
+    for (const [kind, family] of CLASSES.flatMap((one) => pairs(one, familiesOf(pod)))) {
+      // Freebind, because loopback may lack the address while the pod has another.
+      const spec = { address: LOOPBACKS[family], port: 0, backlog: BACKLOG, freebind: true }
+      const { fd } = await kernel.listen(spec, pod.namespace.fd)
+      opened.push({ worker, class: kind, fd })
+      maps.listener.updateSocket(
+        fd,
+        LISTENER.encode({ worker, class: LISTENER_CLASSES[kind], workload: pod.workload }),
+      )
+      maps.listeners.updateFd(listenerKey(family === 4 ? pod.ip4 : pod.ip6, kind, worker), fd)
+    }
+  } catch (error) {
+    closeListeners(kernel, opened)
+    throw error
+  }
+  return opened
+}
+
+/** Out of the choice of `lookup`; the sockets stay open. */
+export function hideListeners(
+  listeners: BpfMap,
+  pod: PodState,
+  hidden: readonly PodListener[],
+): void {
+  for (const { worker, class: kind } of hidden) {
+    for (const ip of [pod.ip4, pod.ip6]) {
+      if (ip !== NONE) listeners.delete(listenerKey(ip, kind, worker))
+    }
+  }
+}
+
+export function closeListeners(kernel: Kernel, listeners: readonly PodListener[]): void {
+  for (const { fd } of listeners) kernel.closeFd(fd)
+}
+
+/**
+ * One socket for each family: a socket bound to ::1 takes no IPv4 (the kernel makes it IPv6-only),
+ * and one bound to :: would be found at its port under every address. Bound to a loopback address
+ * and any port, nobody meets it at a known place; `lookup` assigns it.
+ */
+const LOOPBACKS: Readonly<Record<4 | 6, string>> = { 4: '127.0.0.1', 6: '::1' }
+
+function pairs(kind: ListenerClass, families: readonly (4 | 6)[]): [ListenerClass, 4 | 6][] {
+  return families.map((family) => [kind, family])
+}
+
+function listenerKey(ip: string, kind: ListenerClass, worker: number): Buffer {
+  return LISTENER_KEY.encode({ ip, class: LISTENER_CLASSES[kind], worker })
+}
+
+export async function attachLookup(
+  kernel: Kernel,
+  programs: Programs,
+  directory: string,
+  namespace: Namespace,
+): Promise<void> {
+  const program = programs.program('lookup', 'weft_lookup')
+  await linkAt(kernel, join(directory, 'lookup'), program, {
+    matches: (info) => info.netnsInode === namespace.inode,
+    attach: () => program.attachNetns(namespace.fd),
+  })
+}
+
+/** The inner end first: until it stamps, the outer end would drop everything. */
+export async function attachGuard(
+  kernel: Kernel,
+  programs: Programs,
+  directory: string,
+  guard: {
+    readonly pod: PodState
+    readonly device: PodDevice
+    readonly stamp: number
+    readonly agent: CgroupPlace
+  },
+): Promise<void> {
+  const { pod, device } = guard
+  const object = programs.loadGuard(guardConstants(guard))
+  try {
+    const inner = object.programs.get('weft_guard_pod')
+    const outer = object.programs.get('weft_guard_host')
+    if (inner === undefined || outer === undefined) {
+      throw new MeshError('datapath.load', 'bpf/out/guard.o lacks a program')
+    }
+    await linkAt(kernel, join(directory, 'guard-pod'), inner, {
+      matches: (info) => info.ifindex === device.ifindex,
+      attach: () => inner.attachTcx('egress', device.ifindex, pod.namespace.fd),
+    })
+    await linkAt(kernel, join(directory, 'guard-host'), outer, {
+      matches: (info) => info.ifindex === device.hostIfindex,
+      attach: () => outer.attachTcx('ingress', device.hostIfindex),
+    })
+  } finally {
+    object.close()
+  }
+}
+
+function guardConstants(guard: {
+  readonly pod: PodState
+  readonly stamp: number
+  readonly agent: CgroupPlace
+}): Record<string, Uint8Array> {
+  const stamp = Buffer.alloc(2)
+  stamp.writeUInt16LE(guard.stamp)
+  const cgroup = Buffer.alloc(8)
+  cgroup.writeBigUInt64LE(guard.agent.id)
+  const level = Buffer.alloc(4)
+  level.writeUInt32LE(guard.agent.level)
+  return {
+    guard_ip4: ipBytes(guard.pod.ip4),
+    guard_ip6: ipBytes(guard.pod.ip6),
+    guard_stamp: stamp,
+    guard_agent_cgroup: cgroup,
+    guard_agent_level: level,
+    guard_ping: Buffer.from([1]),
+    guard_dhcp: Buffer.from([1]),
+  }
+}
+
+function ipBytes(text: string): Uint8Array {
+  return parseIp(text) ?? new Uint8Array(16)
+}
+
+/** Removes lookup and guard of a pod, also of one whose namespace is gone. */
+export function detachPod(kernel: Kernel, directory: string): void {
+  for (const name of LINKS) dropLink(kernel, join(directory, name))
+  if (existsSync(directory)) rmdirSync(directory)
+}
+
+export function cookieKey(cookie: bigint): Buffer {
+  const key = Buffer.alloc(8)
+  key.writeBigUInt64LE(cookie)
+  return key
+}
+
+/** A pod that is known already keeps its stamp: both ends of its guard must agree at all times. */
+export function stampOf(known: Buffer | undefined): number {
+  const stamp = known === undefined ? 0 : POD.decode(known).flags
+  return stamp === 0 ? randomInt(1, 0x1_0000) : stamp
+}
+
+export function encodePod(pod: PodState, stamp: number): Buffer {
+  return POD.encode({ workload: pod.workload, flags: stamp, ip4: pod.ip4, ip6: pod.ip6 })
+}

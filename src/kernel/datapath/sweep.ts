@@ -1,0 +1,139 @@
+// Walks the sockets of pods: lists direct connections, marks old ones, ends those that must end.
+import { isV4, parseIp } from '../../base/ip.ts'
+import { LISTED, SOCK_KINDS, TAGGING } from '../abi.ts'
+import type { DirectConnection } from '../datapath.ts'
+import type { BpfLink, Kernel, Namespace } from '../kernel.ts'
+import type { Programs } from './load.ts'
+import { cookieKey, type PodState } from './pod.ts'
+
+/** enum TCP_CLOSE. */
+const TCP_CLOSE = 7
+const COOKIE_BYTES = 8
+
+export interface SweepParts {
+  readonly kernel: Kernel
+  readonly programs: Programs
+}
+
+type Iterator = readonly ['sweep', 'weft_list' | 'weft_tag_tcp' | 'weft_tag_udp']
+type Ender = readonly ['end', 'weft_end' | 'weft_end_inherited']
+
+async function run(
+  parts: SweepParts,
+  [family, name]: Iterator | Ender,
+  namespace: Namespace,
+): Promise<Buffer> {
+  let link: BpfLink | undefined
+  try {
+    link = parts.programs.program(family, name).attachIter()
+    return await parts.kernel.readIter(link, namespace.fd)
+  } finally {
+    link?.close()
+  }
+}
+
+/** Marks what is older than now. Only one pod at a time: the programs read one shared entry. */
+export async function tagInherited(parts: SweepParts, pod: PodState): Promise<void> {
+  const { ip4, ip6, namespace } = pod
+  parts.programs
+    .map('weft_tagging')
+    .update(Buffer.alloc(4), TAGGING.encode({ ip4, ip6, netns: namespace.cookie }))
+  await run(parts, ['sweep', 'weft_tag_tcp'], namespace)
+  await run(parts, ['sweep', 'weft_tag_udp'], namespace)
+}
+
+/** `uidOf` names workloads; '' where a number is not known any more. */
+export async function listDirect(
+  parts: SweepParts,
+  pod: PodState,
+  uidOf: (workload: number) => string,
+): Promise<DirectConnection[]> {
+  const bytes = await run(parts, ['sweep', 'weft_list'], pod.namespace)
+  const found: DirectConnection[] = []
+  for (let at = 0; at + LISTED.size <= bytes.length; at += LISTED.size) {
+    const listed = LISTED.decode(bytes.subarray(at, at + LISTED.size))
+    if (listed.kind !== SOCK_KINDS.direct || listed.state === TCP_CLOSE) continue
+    const { tuple } = listed
+    found.push({
+      socketCookie: listed.cookie,
+      sourceUid: uidOf(listed.source),
+      destinationUid: uidOf(listed.destination),
+      source: { ip: tuple.source, port: tuple.source_port },
+      destination: { ip: tuple.destination, port: tuple.destination_port },
+      version: Number(listed.version),
+    })
+  }
+  return found
+}
+
+/** Ends sockets by cookie wherever they are among `pods`; returns how many. */
+export async function endSockets(
+  parts: SweepParts,
+  pods: readonly PodState[],
+  connections: readonly DirectConnection[],
+  reason: number,
+): Promise<number> {
+  if (!parts.programs.has('end')) return endByDiag(parts, pods, connections)
+  const kill = parts.programs.map('weft_kill')
+  const value = Buffer.alloc(4)
+  value.writeUInt32LE(reason)
+  let ended = 0
+  try {
+    for (const { socketCookie } of connections) kill.update(cookieKey(socketCookie), value)
+    for (const pod of pods) {
+      ended += (await run(parts, ['end', 'weft_end'], pod.namespace)).length / COOKIE_BYTES
+    }
+  } finally {
+    for (const { socketCookie } of connections) kill.delete(cookieKey(socketCookie))
+  }
+  return ended
+}
+
+/** Ends the marked connections of a pod. */
+export async function endInherited(parts: SweepParts, pod: PodState): Promise<number> {
+  if (parts.programs.has('end')) {
+    const bytes = await run(parts, ['end', 'weft_end_inherited'], pod.namespace)
+    return bytes.length / COOKIE_BYTES
+  }
+  const bytes = await run(parts, ['sweep', 'weft_list'], pod.namespace)
+  let ended = 0
+  for (let at = 0; at + LISTED.size <= bytes.length; at += LISTED.size) {
+    const { kind, tuple } = LISTED.decode(bytes.subarray(at, at + LISTED.size))
+    if (kind !== SOCK_KINDS.inherited) continue
+    const source = { ip: tuple.source, port: tuple.source_port }
+    const destination = { ip: tuple.destination, port: tuple.destination_port }
+    ended += await destroy(parts, pod, source, destination)
+  }
+  return ended
+}
+
+/** Before 6.5. The record says nothing of the reason then. */
+async function endByDiag(
+  parts: SweepParts,
+  pods: readonly PodState[],
+  connections: readonly DirectConnection[],
+): Promise<number> {
+  let ended = 0
+  for (const { source, destination } of connections) {
+    const pod = pods.find(({ ip4, ip6 }) => source.ip === ip4 || source.ip === ip6)
+    if (pod !== undefined) ended += await destroy(parts, pod, source, destination)
+  }
+  return ended
+}
+
+interface End {
+  readonly ip: string
+  readonly port: number
+}
+
+function destroy(parts: SweepParts, pod: PodState, source: End, destination: End): Promise<number> {
+  const bytes = parseIp(source.ip)
+  return parts.kernel.destroySockets(
+    {
+      family: bytes !== undefined && isV4(bytes) ? 4 : 6,
+      source: { address: source.ip, port: source.port },
+      destination: { address: destination.ip, port: destination.port },
+    },
+    pod.namespace.fd,
+  )
+}

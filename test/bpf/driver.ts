@@ -1,0 +1,183 @@
+// An agent without a mesh: drives the datapath by lines of JSON on standard input, and answers on
+// accepted connections with what it knows of them. Runs in a node's namespace and agent cgroup.
+import { Socket } from 'node:net'
+import { createInterface } from 'node:readline'
+import { formatEndpoint } from '../../src/base/ip.ts'
+import { memoryLog } from '../../src/base/log.ts'
+import { errorText } from '../../src/base/mesh-error.ts'
+import { decodeSockOrigin } from '../../src/kernel/abi.ts'
+import { openDatapath } from '../../src/kernel/datapath/open.ts'
+import type {
+  DatapathPaths,
+  DatapathSettings,
+  DirectConnection,
+  PodListener,
+} from '../../src/kernel/datapath.ts'
+import type { Accepted, Acceptor, BpfMap, Namespace } from '../../src/kernel/kernel.ts'
+import { nativeKernel } from '../../src/kernel/native.ts'
+import type { AccessEntry } from '../../src/model/access-entry.ts'
+import type { Reason } from '../../src/model/reason.ts'
+import type { WantedMaps } from '../../src/model/wanted-maps.ts'
+
+const paths = JSON.parse(process.argv[2] ?? '{}') as DatapathPaths
+const kernel = nativeKernel()
+const log = memoryLog()
+const datapath = openDatapath({ kernel, log }, paths)
+const namespaces = new Map<string, Namespace>()
+const acceptors = new Map<number, Acceptor>()
+const sockets = new Set<Socket>()
+const entries: AccessEntry[] = []
+/** Connections accepted, by `class worker`. */
+const accepted: Record<string, number> = {}
+let manner: 'answer' | 'hold' = 'answer'
+let origins: BpfMap | undefined
+
+function serve(listeners: readonly PodListener[]): void {
+  for (const listener of listeners) {
+    const storage = origins
+    if (storage === undefined) throw new Error('serve before start')
+    const acceptor = kernel.accept(listener.fd, { batchMax: 64, storage }, (batch) => {
+      for (const connection of batch) take(listener, connection)
+    })
+    acceptors.set(listener.fd, acceptor)
+  }
+}
+
+function take(listener: PodListener, { fd, remote, local, storage }: Accepted): void {
+  const key = `${listener.class} ${listener.worker}`
+  accepted[key] = (accepted[key] ?? 0) + 1
+  const origin = decodeSockOrigin(storage)
+  const answer = {
+    name: origin === undefined ? listener.class : formatEndpoint(origin.ip, origin.port),
+    class: listener.class,
+    worker: listener.worker,
+    remote: formatEndpoint(remote.address, remote.port),
+    local: formatEndpoint(local.address, local.port),
+    getsockopt: kernel.originalDestination(fd),
+  }
+  const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: false })
+  sockets.add(socket)
+  socket.on('error', () => {})
+  socket.on('close', () => sockets.delete(socket))
+  socket.resume()
+  socket.write(`${JSON.stringify(answer)}\n`)
+  if (manner === 'answer') socket.end()
+}
+
+/** Connects into a pod as deliveries do, and returns what is said there. */
+async function deliver(input: {
+  uid: string
+  source: string
+  address: string
+  port: number
+  mark?: number
+}): Promise<string> {
+  const namespace = namespaces.get(input.uid)
+  if (namespace === undefined) throw new Error(`no pod ${input.uid}`)
+  const { fd } = await kernel.connect(
+    {
+      address: input.address,
+      port: input.port,
+      source: { address: input.source, port: 0 },
+      portRange: [1024, 32_767],
+      transparent: true,
+      freebind: true,
+      timeoutMs: 3_000,
+      ...(input.mark === undefined ? {} : { mark: input.mark }),
+    },
+    namespace.fd,
+  )
+  const socket = new Socket({ fd, readable: true, writable: true })
+  let text = ''
+  for await (const piece of socket) text += String(piece)
+  return text
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: arguments come from the test that wrote them
+const commands: Record<string, (input: any) => unknown> = {
+  start: async () => {
+    await datapath.start()
+    origins = kernel.openMapById(datapath.originMapId)
+    datapath.onDirectClosed((entry) => entries.push(entry))
+  },
+  configure: (settings: DatapathSettings) => datapath.configure(settings),
+  enrol: async (input: { uid: string; netns: string; addresses: string[] }) => {
+    const { uid, netns, addresses } = input
+    const namespace = await kernel.openNamespace(`/run/netns/${netns}`)
+    namespaces.get(uid)?.close()
+    namespaces.set(uid, namespace)
+    const pod = await datapath.enrol({ uid, namespace, device: 'eth0', addresses })
+    serve(pod.listeners)
+    return { cookie: String(pod.cookie), listeners: pod.listeners }
+  },
+  withdraw: async (uid: string) => {
+    await datapath.withdraw(uid)
+    namespaces.get(uid)?.close()
+    namespaces.delete(uid)
+  },
+  generation: (wanted: WantedMaps) => datapath.applyGeneration(wanted),
+  denials: (wanted: WantedMaps) => datapath.applyDenials(wanted),
+  counters: () => datapath.counters(),
+  live: () => datapath.liveByWorker(),
+  liveDirect: async () =>
+    (await datapath.liveDirect()).map((one) => ({
+      ...one,
+      socketCookie: String(one.socketCookie),
+    })),
+  endDirect: async (input: {
+    connections: (DirectConnection & { socketCookie: string })[]
+    reason: Reason
+  }) =>
+    datapath.endDirect(
+      input.connections.map((one) => ({ ...one, socketCookie: BigInt(one.socketCookie) })),
+      input.reason,
+    ),
+  endInherited: (uid: string) => datapath.endInherited(uid),
+  listening: (uid: string) => datapath.listeningPorts(uid),
+  silence: (worker: number) => {
+    datapath.silenceWorker(worker)
+  },
+  revive: async (worker: number) => {
+    const revived = await datapath.reviveWorker(worker)
+    for (const { listeners } of revived) serve(listeners)
+    return revived
+  },
+  deliver,
+  manner: (next: typeof manner) => {
+    manner = next
+  },
+  closeAll: () => {
+    for (const socket of sockets) socket.destroy()
+  },
+  open: () => sockets.size,
+  accepted: () => accepted,
+  entries: () => entries.splice(0),
+  log: () => log.entries,
+  /** Entries of a pinned map. */
+  mapSize: (name: string) => {
+    const map = kernel.openPinnedMap(`${paths.pins}/maps/${name}`)
+    const size = map.keys().length
+    map.close()
+    return size
+  },
+  stop: async (mode: 'keep' | 'remove') => {
+    for (const acceptor of acceptors.values()) acceptor.stop()
+    await datapath.stop(mode)
+    for (const namespace of namespaces.values()) namespace.close()
+  },
+}
+
+console.log('driver ready')
+for await (const line of createInterface({ input: process.stdin })) {
+  const { id, call, input } = JSON.parse(line) as { id: number; call: string; input: unknown }
+  void (async () => {
+    try {
+      const command = commands[call]
+      if (command === undefined) throw new Error(`no command ${call}`)
+      console.log(`reply ${JSON.stringify({ id, result: (await command(input)) ?? null })}`)
+    } catch (error) {
+      console.log(`reply ${JSON.stringify({ id, error: errorText(error) })}`)
+    }
+  })()
+}
+process.exit(0)
