@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import test from 'ava'
 import { manualClock } from '../../base/clock.ts'
 import { memoryLog } from '../../base/log.ts'
+import { brought, DAY_MS, directory, open, refusal, START_MS, WEB } from '../testing/directory.ts'
 import { certificatesOf, generateKey, keyToPem } from './certificates.ts'
-import { brought, DAY_MS, directory, open, refusal, START_MS, WEB } from './test-directory.ts'
 
 test('an intermediate that was brought is used without the root key', async (t) => {
   const path = await brought(t)

@@ -17,8 +17,8 @@ import { type ManualClock, manualClock } from '../../base/clock.ts'
 import { memoryLog } from '../../base/log.ts'
 import type { SpiffeId } from '../../model/spiffe-id.ts'
 import { readCertificate } from '../present/certificate-facts.ts'
+import { DAY_MS, directory, fileOf, open, refusal, START_MS, WEB } from '../testing/directory.ts'
 import { certificatesOf, generateKey, keyToPem } from './certificates.ts'
-import { DAY_MS, directory, fileOf, open, refusal, START_MS, WEB } from './test-directory.ts'
 
 const modeOf = (path: string): number => statSync(path).mode & 0o777
 

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import test from 'ava'
 import fc from 'fast-check'
-import { CLIENT_AUTH, DAY_MS, forgeLeaf, forgeRoot, SERVER_AUTH } from '../test-certificates.ts'
+import { CLIENT_AUTH, DAY_MS, forgeLeaf, forgeRoot, SERVER_AUTH } from '../testing/certificates.ts'
 import { CertificateReader, readCertificate } from './certificate-facts.ts'
 
 const root = await forgeRoot()

@@ -12,10 +12,10 @@ import {
   forgeRootNamedLike,
   rootPem,
   SERVER_AUTH,
-} from '../test-certificates.ts'
+} from '../testing/certificates.ts'
+import { careless, meet, towards } from '../testing/handshake.ts'
 import { acceptClient } from './accept-client.ts'
 import { CertificateReader } from './certificate-facts.ts'
-import { careless, meet, towards } from './test-handshake.ts'
 import { clientTlsOptions, contextOptions } from './tls-options.ts'
 
 const WEB = 'spiffe://cluster.local/ns/shop/sa/web'
@@ -96,6 +96,7 @@ test('a client that speaks TLS 1.2 at most is refused', async (t) => {
   })
   const { accepted } = await meet(api, careless(context))
   t.is(accepted.kind === 'refused' ? accepted.reason : '', 'tls-failed')
+  t.regex(accepted.kind === 'refused' ? accepted.detail : '', /unsupported protocol/)
 })
 
 test('a client that sends no TLS is refused', async (t) => {

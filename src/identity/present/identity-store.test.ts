@@ -1,6 +1,6 @@
 import test from 'ava'
 import type { IdentityMaterial } from '../../model/messages.ts'
-import { forgeLeaf, forgeRoot, pemBytes, rootPem } from '../test-certificates.ts'
+import { forgeLeaf, forgeRoot, pemBytes, rootPem } from '../testing/certificates.ts'
 import { IdentityStore, type WorkloadIdentity } from './identity-store.ts'
 
 const WEB = 'spiffe://cluster.local/ns/shop/sa/web'

@@ -4,8 +4,8 @@ import 'reflect-metadata'
 import { createPublicKey, type webcrypto, X509Certificate } from 'node:crypto'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import * as x509 from '@peculiar/x509'
-import { generateKey, makeRoot, type Signer } from './issue/certificates.ts'
-import { contextOptions } from './present/tls-options.ts'
+import { generateKey, makeRoot, type Signer } from '../issue/certificates.ts'
+import { contextOptions } from '../present/tls-options.ts'
 
 export const DAY_MS = 86_400_000
 

@@ -2,9 +2,9 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { type ConnectionOptions, connect, type SecureContext } from 'node:tls'
-import { type Accepted, acceptClient } from './accept-client.ts'
-import { CertificateReader } from './certificate-facts.ts'
-import { ALPN_PROTOCOLS, clientTlsOptions } from './tls-options.ts'
+import { type Accepted, acceptClient } from '../present/accept-client.ts'
+import { CertificateReader } from '../present/certificate-facts.ts'
+import { ALPN_PROTOCOLS, clientTlsOptions } from '../present/tls-options.ts'
 
 export interface Met {
   readonly accepted: Accepted

@@ -7,7 +7,7 @@ import type { ExecutionContext } from 'ava'
 import { manualClock } from '../../base/clock.ts'
 import { memoryLog } from '../../base/log.ts'
 import type { SpiffeId } from '../../model/spiffe-id.ts'
-import { type Authority, type AuthorityOptions, openAuthority } from './authority.ts'
+import { type Authority, type AuthorityOptions, openAuthority } from '../issue/authority.ts'
 
 export const START_MS = Date.UTC(2030, 0, 1)
 export const DAY_MS = 86_400_000
