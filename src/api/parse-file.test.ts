@@ -174,3 +174,11 @@ test('a key named like a property of every object is an unknown field', (t) => {
   t.regex(issue ?? '', /__proto__: unknown field, ignored/)
   t.is(({} as Record<string, unknown>).kind, undefined)
 })
+
+test('more issues than anyone reads are counted', (t) => {
+  const fields = Array.from({ length: 250 }, (_, at) => `field${at}: 1`).join('\n')
+  const { issues } = parseFile('a.yaml', `${ACCOUNT}${fields}\n`)
+  t.is(issues.length, LIMITS.issuesPerFileMax + 1)
+  t.is(issues.at(-1)?.severity, 'warning')
+  t.is(issues.at(-1)?.message, 'has 150 more issues like these')
+})

@@ -52,7 +52,9 @@ export function parseFile(file: string, text: string): ParsedFile {
     return unreadableFile(file, `cannot be read as YAML: ${reasonOf(error)}`)
   }
   const broken = documents.flatMap((document) => syntaxIssues(file, document, lines))
-  if (hasErrors(broken)) return { file, resources: [], issues: broken, kinds: undefined }
+  if (hasErrors(broken)) {
+    return { file, resources: [], issues: inOrder(file, broken), kinds: undefined }
+  }
 
   const issues: Issue[] = [...broken]
   const resources: AnyResource[] = []
@@ -68,8 +70,22 @@ export function parseFile(file: string, text: string): ParsedFile {
     }
   }
   issues.push(...duplicatesIn(resources))
-  return { file, resources: hasErrors(issues) ? [] : resources, issues, kinds }
+  const good = hasErrors(issues) ? [] : resources
+  return { file, resources: good, issues: inOrder(file, issues), kinds }
 }
+
+/** By place; errors first where there are too many to tell them all. */
+function inOrder(file: string, issues: readonly Issue[]): Issue[] {
+  const byPlace = (a: Issue, b: Issue): number => a.line - b.line || a.column - b.column
+  if (issues.length <= LIMITS.issuesPerFileMax) return [...issues].sort(byPlace)
+  const errorsFirst = issues.toSorted((a, b) => rankOf(a) - rankOf(b) || byPlace(a, b))
+  const told = errorsFirst.slice(0, LIMITS.issuesPerFileMax)
+  const { severity } = errorsFirst[LIMITS.issuesPerFileMax] ?? { severity: 'warning' }
+  const rest = fileIssue(file, `has ${issues.length - told.length} more issues like these`)
+  return [...told, { ...rest, severity }]
+}
+
+const rankOf = ({ severity }: Issue): number => (severity === 'error' ? 0 : 1)
 
 const TOO_DEEP = 'it is nested too deeply'
 

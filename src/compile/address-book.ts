@@ -28,23 +28,30 @@ export class AddressBook {
   }
 }
 
-/** Virtual addresses and equal ranges that two services claim. Nested ranges are no conflict. */
-export function overlappingVips(drafts: readonly ServiceDraft[]): Issue[] {
+/**
+ * Host names, virtual addresses and equal ranges that two resources claim. Nested ranges are no
+ * conflict.
+ */
+export function overlappingServices(drafts: readonly ServiceDraft[]): Issue[] {
   const owners = new Map<string, Resource>()
   const issues: Issue[] = []
   for (const { service, source } of drafts) {
-    for (const vip of service.vips) {
-      const first = owners.get(vip)
+    const claims = [
+      ['host', service.hostname, service.key] as const,
+      ...service.vips.map((vip) => ['virtual address', vip, vip] as const),
+    ]
+    for (const [what, text, key] of claims) {
+      const first = owners.get(key)
       // The hosts of one ServiceEntry share its addresses.
-      if (first === undefined) owners.set(vip, source)
-      else if (first !== source) issues.push(overlap(source, first, 'virtual address', vip))
+      if (first === undefined) owners.set(key, source)
+      else if (first !== source) issues.push(overlap(source, first, what, text))
     }
   }
   return issues
 }
 
-function overlap(second: Resource, first: Resource, what: string, ip: string): Issue {
+function overlap(second: Resource, first: Resource, what: string, text: string): Issue {
   const other = `${first.kind} ${resourceKey(first)} at ${placeOf(first.origin)}`
-  const message = `${what} ${ip} belongs to ${other} already; give each its own`
+  const message = `${what} ${text} belongs to ${other} already; give each its own`
   return issueAt(second, 'error', '', message)
 }

@@ -8,7 +8,7 @@ import { DEFAULT_MESH_SETTINGS, type MeshSettings } from '../model/mesh-settings
 import type { PeerAuthentication, Registry, Rules } from '../model/registry.ts'
 import type { Service } from '../model/service.ts'
 import type { Workload } from '../model/workload.ts'
-import { AddressBook, overlappingVips } from './address-book.ts'
+import { AddressBook, overlappingServices } from './address-book.ts'
 import { bindEndpoints } from './bind-endpoints.ts'
 import { checkWorld } from './check-world.ts'
 import { directPortsOf } from './direct-ports.ts'
@@ -39,7 +39,7 @@ export function compileWorld(world: World): CompiledWorld {
   ]
   for (const draft of drafts) issues.push(...book.enter(draft))
   const services = serviceDrafts(world, mesh)
-  issues.push(...overlappingVips(services))
+  issues.push(...overlappingServices(services))
   const bound = bindEndpoints(world, services, { book, around, drafts })
   issues.push(...bound.issues)
   return {

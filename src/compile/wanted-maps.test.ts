@@ -1,6 +1,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import type { AuthorizationPolicy, PolicyMatch } from '../model/authorization.ts'
+import { LIMITS } from '../model/limits.ts'
 import { DEFAULT_MESH_SETTINGS } from '../model/mesh-settings.ts'
 import type { PortProtocol, Service } from '../model/service.ts'
 import type { Tables, TableWorkload } from '../model/tables.ts'
@@ -90,6 +91,17 @@ function tables(
     1,
   )
 }
+
+/** Allows, in the namespace, what the match says and nothing else. */
+const allowing = (match: Partial<PolicyMatch>): AuthorizationPolicy => ({
+  key: 'shop/p',
+  name: 'p',
+  namespace: 'shop',
+  action: 'allow',
+  rules: [{ clauses: [[{ ...NOTHING, ...match }]] }],
+  dryRun: false,
+  origin: 'x:1',
+})
 
 /** As the kernel looks a verdict up: the more specific entry wins, and none means the agent. */
 function lookup(maps: WantedMaps, source: string, destination: string, port: number) {
@@ -227,17 +239,7 @@ function connections(source: TableWorkload, destination: TableWorkload, port: nu
 }
 
 test('a workload that comes later finds no verdict made for others', (t) => {
-  const allow: AuthorizationPolicy = {
-    key: 'shop/p',
-    name: 'p',
-    namespace: 'shop',
-    action: 'allow',
-    rules: [
-      { clauses: [[{ ...NOTHING, principals: [{ kind: 'exact', value: 'td/ns/shop/sa/sa' }] }]] },
-    ],
-    dryRun: false,
-    origin: 'x:1',
-  }
+  const allow = allowing({ principals: [{ kind: 'exact', value: 'td/ns/shop/sa/sa' })
   const list = [
     workload({ name: 'a', addresses: ['10.0.0.1'] }),
     workload({ name: 'b', addresses: ['10.0.0.2'], directPorts: [80] }),
@@ -246,6 +248,31 @@ test('a workload that comes later finds no verdict made for others', (t) => {
   t.is(lookup(maps, 'a', 'b', 80), 'allow')
   t.is(lookup(maps, 'newcomer', 'b', 80), 'agent')
   t.is(lookup(wantedMaps(tables(list, []), 'n1'), 'newcomer', 'b', 80), 'allow', 'no policy at all')
+})
+
+test('an address compared in one family of two leaves the verdict to the agent', (t) => {
+  const allow = allowing({ sourceIps: ['10.0.0.0/8'] })
+  const list = [
+    workload({ name: 'dual', addresses: ['10.0.0.1', 'fd00::1'] }),
+    workload({ name: 'v4', addresses: ['10.0.0.2'] }),
+    workload({ name: 'v6', addresses: ['fd00::3'] }),
+    workload({ name: 'b', addresses: ['10.0.0.4', 'fd00::4'], directPorts: [80] }),
+  ]
+  const maps = wantedMaps(tables(list, [], [allow]), 'n1')
+  t.deepEqual(
+    ['dual', 'v4', 'v6'].map((source) => lookup(maps, source, 'b', 80)),
+    ['agent', 'allow', 'deny'],
+  )
+})
+
+test('more verdicts than the limit leave whole destinations to the agent', (t) => {
+  const allow = allowing({ principals: [{ kind: 'presence', value: '' })
+  const count = 300
+  const list = Array.from({ length: count }, (_, at) =>
+    workload({ name: `w${at}`, addresses: [`10.1.${at >> 8}.${at & 255}`], directPorts: [80] }),
+  )
+  const { verdicts } = wantedMaps(tables(list, [], [allow]), 'n1')
+  t.is(verdicts.length, Math.floor(LIMITS.directVerdictsMax / count) * count)
 })
 
 test('a policy that is named and missing leaves the verdict to the agent', (t) => {

@@ -3,18 +3,9 @@
 
 import { type Cidr, cidrContains, parseCidr } from '../base/cidr.ts'
 import { parseIp } from '../base/ip.ts'
-import type { AuthorizationPolicy } from '../model/authorization.ts'
-import type { ConnectionFacts } from '../model/facts.ts'
 import type { TableService, Tables, TableWorkload } from '../model/tables.ts'
-import type {
-  WantedBackend,
-  WantedMaps,
-  WantedService,
-  WantedVerdict,
-} from '../model/wanted-maps.ts'
-import { identityOf, type Workload } from '../model/workload.ts'
-import { authorize, type BoundPolicies, compilePolicies } from '../policy/authorize.ts'
-import { acceptTransport } from '../policy/peer-mode.ts'
+import type { WantedBackend, WantedMaps, WantedService } from '../model/wanted-maps.ts'
+import { addressLike, wantedVerdicts } from './wanted-verdicts.ts'
 
 export function wantedMaps(tables: Tables, nodeName: string): WantedMaps {
   const { version } = tables
@@ -41,11 +32,6 @@ function localWorkloads(tables: Tables, nodeName: string): readonly TableWorkloa
     )
     .sort((a, b) => (a.uid < b.uid ? -1 : 1))
 }
-
-const isV6 = (ip: string): boolean => ip.includes(':')
-
-const addressLike = (workload: Workload, ip: string): string | undefined =>
-  workload.addresses.find((address) => isV6(address) === isV6(ip))
 
 type Transport = WantedService['protocol']
 
@@ -153,76 +139,5 @@ function directTransports(
   }
   return new Map(
     workload.directPorts.map((port) => [port, transports.get(port) ?? new Set(['tcp'] as const)]),
-  )
-}
-
-/**
- * Verdicts name a port always, for a verdict without one would also hold for ports that are no
- * candidates; and `*` only where no policy looks at the source, for it also holds for workloads
- * that come later.
- */
-function wantedVerdicts(tables: Tables, local: readonly TableWorkload[]): WantedVerdict[] {
-  const verdicts: WantedVerdict[] = []
-  for (const destination of local) {
-    if (destination.directPorts.length === 0) continue
-    const policies = destination.policies.map((key) => tables.policies.get(key))
-    const known = policies.flatMap((policy) => policy ?? [])
-    // A policy that is named and missing could be one that denies.
-    if (known.length !== policies.length) continue
-    const bound = compilePolicies(known)
-    const blind = known.every(ignoresSource)
-    for (const port of destination.directPorts) {
-      for (const source of blind ? [destination] : local) {
-        const verdict = verdictOf(bound, source, destination, port)
-        if (verdict === 'agent') continue
-        const name = blind ? '*' : source.uid
-        verdicts.push({ source: name, destination: destination.uid, port, verdict })
-      }
-    }
-  }
-  return verdicts
-}
-
-function verdictOf(
-  bound: BoundPolicies,
-  source: TableWorkload,
-  destination: TableWorkload,
-  port: number,
-): WantedVerdict['verdict'] {
-  const kinds = new Set<WantedVerdict['verdict']>()
-  for (const destinationIp of destination.addresses) {
-    const sourceIp = addressLike(source, destinationIp)
-    if (sourceIp === undefined) continue
-    const facts: ConnectionFacts = {
-      peer: { kind: 'verified', id: identityOf(source), by: 'kernel' },
-      sourceIp,
-      destinationIp,
-      destinationPort: port,
-    }
-    const accepted = acceptTransport(destination.peer, port, facts.peer)
-    const verdict = accepted.kind === 'allow' ? authorize(bound, facts) : accepted
-    kinds.add(verdict.kind === 'undecided' ? 'agent' : verdict.kind)
-  }
-  const [only] = kinds
-  return kinds.size === 1 && only !== undefined ? only : 'agent'
-}
-
-/** Whether the policy judges every source alike. Dry-run policies have no say. */
-function ignoresSource(policy: AuthorizationPolicy): boolean {
-  if (policy.dryRun) return true
-  return policy.rules.every(({ clauses }) =>
-    clauses.every((matches) =>
-      matches.every(
-        (match) =>
-          match.principals.length === 0 &&
-          match.notPrincipals.length === 0 &&
-          match.namespaces.length === 0 &&
-          match.notNamespaces.length === 0 &&
-          match.serviceAccounts.length === 0 &&
-          match.notServiceAccounts.length === 0 &&
-          match.sourceIps.length === 0 &&
-          match.notSourceIps.length === 0,
-      ),
-    ),
   )
 }

@@ -76,6 +76,11 @@ export class FileSource {
     return this.#reader.update
   }
 
+  /** What was read last: also what changed before anybody listened. */
+  get current(): FileUpdate {
+    return this.#reader.update
+  }
+
   /** Reads the directory again now; resolves when that is done. */
   async reload(): Promise<void> {
     this.#disarm()

@@ -57,8 +57,12 @@ export const LIMITS = {
   /** One configuration file. */
   configFileBytesMax: 4_194_304,
   configFilesMax: 10_000,
+  /** Issues told of one file; the rest is counted. */
+  issuesPerFileMax: 100,
   /** Alias expansions in YAML ("billion laughs"). */
   yamlAliasesMax: 100,
+  /** Verdicts one node's kernel holds for pairs of its workloads; the agent judges the rest. */
+  directVerdictsMax: 65_536,
   /** Entries of one table patch message, so that no loop stalls for more than about 1 ms. */
   patchSliceEntries: 200,
 } as const
