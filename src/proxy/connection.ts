@@ -11,9 +11,9 @@ export interface Address {
   readonly port: number
 }
 
-/** A workload as the access log names it. */
+/** A workload as the access log names it; its name may be unknown where its identity is not. */
 export interface Named {
-  readonly name: string
+  readonly name?: string
   readonly namespace: string
 }
 

@@ -1,9 +1,8 @@
 // Turns the notebook of a connection and its ending into one entry of the access log.
-import { formatEndpoint } from '../base/ip.ts'
 import type { AccessEntry } from '../model/access-entry.ts'
 import type { Ending } from '../model/facts.ts'
 import { REASONS } from '../model/reason.ts'
-import type { Connection } from './connection.ts'
+import type { Connection, Named } from './connection.ts'
 
 /** To be called once per connection. */
 export function accessEntry(connection: Connection, ending: Ending, nowMs: number): AccessEntry {
@@ -37,17 +36,12 @@ export function accessEntry(connection: Connection, ending: Ending, nowMs: numbe
   }
 }
 
-/** Where a connection goes to, for messages. */
-export function whither(connection: Connection): string {
-  return formatEndpoint(connection.destination.ip, connection.destination.port)
-}
-
-function named(workload: { readonly name: string; readonly namespace: string } | undefined): {
+function named(workload: Named | undefined): {
   readonly workload?: string
   readonly namespace?: string
 } {
   if (workload === undefined) return {}
-  return { workload: workload.name, namespace: workload.namespace }
+  return { ...given('workload', workload.name), namespace: workload.namespace }
 }
 
 function given<K extends string>(

@@ -15,15 +15,15 @@ export interface AccessLog {
 }
 
 /** Bytes collected before they are written, and the most that may wait. */
-const BATCH_BYTES = 16_384
+const BATCH_BYTES = 8_192
 const QUEUE_BYTES_MAX = 16_777_216
 /** Lines of a quiet worker appear after this long at most. */
 const FLUSH_INTERVAL_MS = 500
 
-/** `target`: a file path, 'stdout', 'stderr' or 'off'. */
+/** `target`: a file path, 'stdout' or '-', 'stderr' or 'off'. */
 export function openAccessLog(target: string): AccessLog {
   if (target === 'off') return NO_ACCESS_LOG
-  const dest = target === 'stdout' ? 1 : target === 'stderr' ? 2 : target
+  const dest = target === 'stdout' || target === '-' ? 1 : target === 'stderr' ? 2 : target
   const sink = pino.destination({
     dest,
     sync: false,
@@ -67,7 +67,7 @@ class PinoAccessLog implements AccessLog {
         base: null,
         messageKey: 'event',
         timestamp: pino.stdTimeFunctions.isoTime,
-        formatters: { level: () => ({}) },
+        formatters: { level: (label) => ({ level: label }) },
       },
       sink as DestinationStream,
     )

@@ -172,7 +172,7 @@ export class InboundSessions {
     const workload = uid === undefined ? undefined : tables?.workloads.get(uid)
     if (workload !== undefined && identityOf(workload) === id) return workload
     const parts = parseSpiffeId(id)
-    return parts === undefined ? undefined : { name: '', namespace: parts.namespace }
+    return parts === undefined ? undefined : { namespace: parts.namespace }
   }
 
   #connection(pod: LocalPod, { remote, local }: Accepted): Connection {

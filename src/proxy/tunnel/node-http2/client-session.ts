@@ -11,6 +11,8 @@ import { H2Stream, type SessionLoad } from './h2-stream.ts'
 import { keepAlive } from './keepalive.ts'
 import { plainHeaders } from './plain-headers.ts'
 
+const GOING = 'the session takes no more streams'
+
 export class ClientSession implements TunnelSession {
   readonly #session: ClientHttp2Session
   readonly #load: SessionLoad = { queuedBytes: 0, lost: false }
@@ -58,6 +60,9 @@ export class ClientSession implements TunnelSession {
     signal: AbortSignal,
   ): Promise<Result<OpenStream, TunnelFailure>> {
     if (signal.aborted) return Promise.resolve(err({ ...stopOf(signal), detail: 'cancelled' }))
+    if (this.closing) {
+      return Promise.resolve(err({ reason: 'h2-failed', detail: GOING, unprocessed: true }))
+    }
     let stream: ClientHttp2Stream
     try {
       stream = this.#session.request(
@@ -133,7 +138,8 @@ export class ClientSession implements TunnelSession {
 
   #unanswered(stream: ClientHttp2Stream): TunnelFailure {
     const refused = stream.rstCode === constants.NGHTTP2_REFUSED_STREAM
-    const lost = this.#load.lost || this.#session.destroyed
+    // A stream without a number was never sent.
+    const lost = this.#load.lost || this.#session.destroyed || stream.id === undefined
     return {
       reason: 'h2-failed',
       detail: lost

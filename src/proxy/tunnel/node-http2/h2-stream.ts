@@ -71,9 +71,9 @@ export class H2Stream implements ByteStream {
   abort(): void {
     if (this.#aborted || this.#closed) return
     this.#aborted = true
-    // RFC 9113 8.5: a reset TCP connection is a stream error of this type.
-    this.#stream.close(constants.NGHTTP2_CONNECT_ERROR)
-    this.#stream.destroy()
+    // Not `close(code)`: it sends a clean END_STREAM before the reset. This way the reset is an
+    // INTERNAL_ERROR, where RFC 9113 8.5 would have CONNECT_ERROR.
+    this.#stream.destroy(new Error('aborted'))
   }
 
   get queuedBytes(): number {

@@ -20,6 +20,9 @@ import { SERVER_OPTIONS } from './settings.ts'
 /** The largest stream id: "no new streams, all sent so far will be served" (RFC 9113 6.8). */
 const STREAM_ID_MAX = 2 ** 31 - 1
 
+/** How long a refused client may leave its half of the stream open. */
+const REFUSAL_LINGER_MS = 1_000
+
 export class ServerSession implements ServedSession {
   readonly peer: PeerIdentity
   readonly closed: Promise<void>
@@ -40,6 +43,8 @@ export class ServerSession implements ServedSession {
       this.#load.lost = true
     })
     const session = performServerHandshake(socket, SERVER_OPTIONS)
+    // http2 waits for this event, which only a `tls.Server` emits; the handshake is done.
+    socket.emit('secureConnect')
     this.#session = session
     session.setLocalWindowSize(LIMITS.sessionWindowBytes)
     // Errors of one peer's making end its session, whose streams then report a reset.
@@ -116,8 +121,9 @@ class Request implements InboundRequest {
     this.#gone = undefined
     if (this.#stream.destroyed) return
     this.#stream.respond({ ':status': status }, { endStream: true, sendDate: false } as object)
+    // Closing at once would send the reset in place of the answer. Most clients end their half on
+    // seeing it; for the others the stream is freed a moment later.
     this.#stream.resume()
-    // Frees the stream even if the client never ends its half.
-    this.#stream.close(constants.NGHTTP2_NO_ERROR)
+    this.#stream.setTimeout(REFUSAL_LINGER_MS, () => this.#stream.close())
   }
 }
