@@ -1,6 +1,7 @@
 import test from 'ava'
 import { stringify } from 'yaml'
 import { DEFAULT_MESH_SETTINGS } from '../model/mesh-settings.ts'
+import type { PortProtocol } from '../model/service.ts'
 import { parseDuration } from './checks.ts'
 import { parseFile } from './parse-file.ts'
 import { declaredProtocol, serviceEntryProtocol } from './port-protocol.ts'
@@ -43,7 +44,7 @@ for (const [written, expected] of durations) {
   test(`duration ${JSON.stringify(written)}`, (t) => t.is(parseDuration(written), expected))
 }
 
-const protocols: readonly (readonly ['TCP' | 'UDP', string | undefined, string, string])[] = [
+const protocols: readonly (readonly ['TCP' | 'UDP', string | undefined, string, PortProtocol])[] = [
   ['TCP', undefined, '', 'undeclared'],
   ['TCP', undefined, 'http', 'http'],
   ['TCP', undefined, 'HTTP-admin', 'http'],

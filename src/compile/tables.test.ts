@@ -178,7 +178,7 @@ test('unchanged entries and maps stay the same objects', (t) => {
       const before = tablesFor(registry, rules, 1)
       const after = tablesFor(structuredClone(registry), structuredClone(rules), 2, before)
       t.is(after.version, 2)
-      for (const name of TABLE_NAMES) t.is<unknown>(after[name], before[name])
+      for (const name of TABLE_NAMES) t.is<unknown, unknown>(after[name], before[name])
       t.is(after.mesh, before.mesh)
       t.deepEqual(diffTables(before, after), [])
     }),

@@ -239,7 +239,7 @@ function connections(source: TableWorkload, destination: TableWorkload, port: nu
 }
 
 test('a workload that comes later finds no verdict made for others', (t) => {
-  const allow = allowing({ principals: [{ kind: 'exact', value: 'td/ns/shop/sa/sa' })
+  const allow = allowing({ principals: [{ kind: 'exact', value: 'td/ns/shop/sa/sa' }] })
   const list = [
     workload({ name: 'a', addresses: ['10.0.0.1'] }),
     workload({ name: 'b', addresses: ['10.0.0.2'], directPorts: [80] }),
@@ -266,7 +266,7 @@ test('an address compared in one family of two leaves the verdict to the agent',
 })
 
 test('more verdicts than the limit leave whole destinations to the agent', (t) => {
-  const allow = allowing({ principals: [{ kind: 'presence', value: '' })
+  const allow = allowing({ principals: [{ kind: 'presence', value: '' }] })
   const count = 300
   const list = Array.from({ length: count }, (_, at) =>
     workload({ name: `w${at}`, addresses: [`10.1.${at >> 8}.${at & 255}`], directPorts: [80] }),
