@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { cgroup2Mounts, cgroup2Root } from './cgroups.ts'
 import { Lab } from './lab.ts'
 import { findLeftovers, isOwnerAlive } from './leftovers.ts'
@@ -11,15 +11,17 @@ import { findLeftovers, isOwnerAlive } from './leftovers.ts'
 const OWNER = fileURLToPath(new URL('programs/lab-owner.ts', import.meta.url))
 
 /** A process that opens a lab and starts a program in it; resolves with the lab's prefix. */
-async function owner(mode: 'wait' | 'throw' | 'exit') {
+async function owner(t: ExecutionContext, mode: 'wait' | 'throw' | 'exit') {
   const child = spawn(process.execPath, [OWNER, mode], { stdio: ['ignore', 'pipe', 'ignore'] })
+  // Also when an assertion fails: a living child would keep this process alive.
+  t.teardown(() => void child.kill('SIGKILL'))
   const ended = once(child, 'exit')
   const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string]
   return { child, ended, prefix: line.trim() }
 }
 
 test('what a killed owner left is removed by the next lab', async (t) => {
-  const { child, ended, prefix } = await owner('wait')
+  const { child, ended, prefix } = await owner(t, 'wait')
   const kinds = new Set(findLeftovers(prefix).map(({ kind }) => kind))
   t.deepEqual([...kinds].sort(), ['cgroup', 'directory', 'namespace', 'process'])
   t.true(isOwnerAlive(prefix))
@@ -41,7 +43,7 @@ for (const [how, mode, signal] of [
   ['process.exit', 'exit', undefined],
 ] as const) {
   test(`an owner that ends by ${how} cleans up itself`, async (t) => {
-    const { child, ended, prefix } = await owner(mode)
+    const { child, ended, prefix } = await owner(t, mode)
     t.regex(prefix, /^wl/)
     if (signal !== undefined) child.kill(signal)
     await ended

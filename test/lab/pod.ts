@@ -85,7 +85,9 @@ export class Pod {
   async start(): Promise<void> {
     await makePod(this.#site.wiring)
     makeCgroup(this.cgroup)
-    if (this.#options.pause !== false) this.#pause = await this.run(['sleep', 'infinity'])
+    if (this.#options.pause === false) return
+    // What it says proves that it has joined cgroup and namespace.
+    this.#pause = await this.run(['sh', '-c', 'echo up; exec sleep infinity'], { waitFor: 'up' })
   }
 
   /** Starts an unmodified program in the pod. */
