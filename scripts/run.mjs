@@ -18,7 +18,7 @@ const AVA = join(ROOT, 'node_modules', 'ava', 'entrypoints', 'cli.js')
 
 /** For each task: how far set-up goes, and what runs afterwards; the result is the exit code. */
 const TASKS = {
-  demo: { goal: 'all', run: (args) => node(['src/cli/main.ts', 'demo', ...args]) },
+  demo: { goal: 'all', run: (args) => node(['demo/main.ts', ...args]) },
   test: { goal: 'all', run: (args) => node(['scripts/test.mjs', ...args]) },
   soak: {
     goal: 'all',

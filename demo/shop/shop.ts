@@ -60,6 +60,10 @@ export class Shop {
     )
   }
 
+  said(): string {
+    return this.#agents.map((each) => each.stderr.slice(-6000)).join('\n-----\n')
+  }
+
   /** Ends the programs, then the agents, in the order an operator would. */
   async stop(): Promise<void> {
     for (const program of this.#programs.reverse()) program.kill('SIGTERM')

@@ -4,7 +4,7 @@ import type { Clock, Timer } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { errorText } from '../base/mesh-error.ts'
 import { Serial } from '../base/serial.ts'
-import { bindCgroup } from '../compile/bind-workload.ts'
+import { type Binding, bindCgroup } from '../compile/bind-workload.ts'
 import type { CgroupWatch } from '../discovery/cgroup-watch.ts'
 import type { Datapath, EnrolledPod, PodListener } from '../kernel/datapath.ts'
 import type { Kernel, Namespace } from '../kernel/kernel.ts'
@@ -50,7 +50,7 @@ export class Enroller {
   readonly #nodeName: string
   readonly #enrolled = new Map<string, Enrolment>()
   readonly #emptySinceMs = new Map<string, number>()
-  readonly #reported = new Map<string, string>()
+  readonly #unbound = new Map<string, { said: string; sinceMs: number; told: boolean }>()
   #tables: Tables | undefined
   readonly #serial = new Serial()
   #queued: Promise<void> | undefined
@@ -131,19 +131,23 @@ export class Enroller {
       if (this.#enrolled.has(uid)) continue
       if (!(await this.#tryEnter(found.workload, found.pids))) unfinished = true
     }
-    this.#scheduleRetry(unfinished || this.#emptySinceMs.size > 0)
+    const untold = [...this.#unbound.values()].some((each) => !each.told)
+    this.#scheduleRetry(unfinished || untold || this.#emptySinceMs.size > 0)
   }
 
   #present(tables: Tables): Map<string, { workload: TableWorkload; pids: number[] }> {
     const present = new Map<string, { workload: TableWorkload; pids: number[] }>()
     const local = [...tables.workloads.values()].filter((each) => each.node === this.#nodeName)
-    for (const group of this.#parts.watch.populated()) {
+    const groups = this.#parts.watch.populated()
+    const paths = new Set(groups.map((group) => group.path))
+    for (const path of this.#unbound.keys()) if (!paths.has(path)) this.#unbound.delete(path)
+    for (const group of groups) {
       const binding = bindCgroup(group.path, local, this.#nodeName)
       if (binding.kind !== 'bound') {
         this.#reportOnce(group.path, binding)
         continue
       }
-      this.#reported.delete(group.path)
+      this.#unbound.delete(group.path)
       const workload = tables.workloads.get(binding.workload.uid)
       if (workload === undefined) continue
       const known = present.get(workload.uid)
@@ -153,22 +157,24 @@ export class Enroller {
     return present
   }
 
-  #reportOnce(
-    path: string,
-    binding: { kind: 'unknown' } | { kind: 'ambiguous'; uids: readonly string[] },
-  ): void {
+  /** Told once, and not while the configuration may still be on its way. */
+  #reportOnce(path: string, binding: Exclude<Binding, { kind: 'bound' }>): void {
     const said = JSON.stringify(binding)
-    if (this.#reported.get(path) === said) return
-    this.#reported.set(path, said)
+    const nowMs = this.#parts.clock.nowMs()
+    const known = this.#unbound.get(path)
+    if (known?.said !== said) {
+      this.#unbound.set(path, { said, sinceMs: nowMs, told: false })
+      return
+    }
+    if (known.told || nowMs - known.sinceMs < LINGER_MS) return
+    known.told = true
     const remedy = 'annotate exactly one workload of this node with weft.dev/match: cgroup=<path>'
-    if (binding.kind === 'unknown')
+    if (binding.kind === 'unknown') {
       this.#parts.log.warn('enrolment.unknown', { cgroup: path, remedy })
-    else
-      this.#parts.log.error('enrolment.ambiguous', {
-        cgroup: path,
-        workloads: binding.uids,
-        remedy,
-      })
+    } else {
+      const workloads = binding.uids
+      this.#parts.log.error('enrolment.ambiguous', { cgroup: path, workloads, remedy })
+    }
   }
 
   /** false when it must be tried again. */

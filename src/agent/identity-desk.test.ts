@@ -46,8 +46,7 @@ test('a wanted identity is there once every worker holds it', async (t) => {
 test('a second workload of the same identity shares it, and the last one takes it away', async (t) => {
   const { made, told } = desk()
   const first = made.want(ID)
-  const current = material(1)
-  await made.receive(current)
+  await made.receive(material(1))
   await first
   await made.want(ID)
   made.forget(ID)
@@ -59,10 +58,6 @@ test('a second workload of the same identity shares it, and the last one takes i
       [0, 'forget-identity'],
       [1, 'forget-identity'],
     ],
-  )
-  t.true(
-    new Uint8Array(current.keyPem).every((byte) => byte === 0),
-    'the key is zeroed',
   )
 })
 
@@ -80,4 +75,23 @@ test('a replacement worker is given what is current, and nothing that was forgot
   given.length = 0
   await made.giveAll(1)
   t.deepEqual(given, [])
+})
+
+test('keeps a key of its own, apart from what the keeper zeroes', async (t) => {
+  const keys: string[] = []
+  const pool = {
+    alive: () => [0],
+    giveIdentity: async (_: number, each: IdentityMaterial) => {
+      keys.push(new TextDecoder().decode(each.keyPem))
+    },
+  } as unknown as WorkerPool
+  const wants = { want: () => {}, forget: () => {} }
+  const made = new IdentityDesk({ log: silentLog, pool: () => pool, wants })
+  const wanted = made.want(ID)
+  const fresh = material(1)
+  await made.receive(fresh)
+  await wanted
+  new Uint8Array(fresh.keyPem).fill(0)
+  await made.giveAll(0)
+  t.deepEqual(keys, ['key', 'key'])
 })

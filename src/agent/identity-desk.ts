@@ -49,16 +49,17 @@ export class IdentityDesk {
       return
     }
     this.#wanted.delete(id)
-    const material = this.#current.get(id)
-    if (material !== undefined) new Uint8Array(material.keyPem).fill(0)
+    this.#zero(id)
     this.#current.delete(id)
     const pool = this.#pool()
     for (const worker of pool.alive()) pool.tell(worker, { kind: 'forget-identity', id })
   }
 
-  /** A new certificate from the keeper. */
-  async receive(material: IdentityMaterial): Promise<void> {
-    if (!this.#wanted.has(material.id)) return
+  /** A new certificate from the keeper, which zeroes its key when it has a newer one. */
+  async receive(fresh: IdentityMaterial): Promise<void> {
+    if (!this.#wanted.has(fresh.id)) return
+    const material = { ...fresh, keyPem: fresh.keyPem.slice(0) }
+    this.#zero(material.id)
     this.#current.set(material.id, material)
     const pool = this.#pool()
     try {
@@ -69,6 +70,11 @@ export class IdentityDesk {
     }
     for (const resolve of this.#waiting.get(material.id) ?? []) resolve()
     this.#waiting.delete(material.id)
+  }
+
+  #zero(id: string): void {
+    const material = this.#current.get(id)
+    if (material !== undefined) new Uint8Array(material.keyPem).fill(0)
   }
 
   /** Everything current, to a worker that knows nothing. */

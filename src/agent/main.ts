@@ -20,6 +20,7 @@ import { openAccessLog } from '../telemetry/access-log.ts'
 import { Applier } from './apply.ts'
 import { enterAgentCgroup, leaveAgentCgroup } from './cgroups.ts'
 import { ConfigQueue } from './config-queue.ts'
+import { completeDirectEntry } from './direct-log.ts'
 import { Enroller } from './enroller.ts'
 import { EnrolmentMarks } from './enrolment-marks.ts'
 import { IdentityDesk } from './identity-desk.ts'
@@ -98,7 +99,7 @@ async function build(
   steps.push(() => leaveAgentCgroup(leaf, cgroup2))
   const kernel = nativeKernel()
   const datapath = openDatapath(
-    { kernel, log, random: systemRandom },
+    { kernel, log },
     {
       pins: options.pins,
       agentCgroup: options.agentCgroup,
@@ -120,7 +121,9 @@ async function build(
   const connected = connect(options, log, { datapath, kernel, authority, issues })
   const { pool, enroller, config, accessLog } = connected
   steps.push(() => accessLog.close())
-  datapath.onDirectClosed((entry) => accessLog.write(entry))
+  datapath.onDirectClosed((entry) =>
+    accessLog.write(completeDirectEntry(entry, connected.applier.tables)),
+  )
   steps.push(() => pool.stop())
   await pool.start()
   steps.push((mode) => (mode === 'remove' ? enroller.stop('draining') : undefined))
@@ -227,7 +230,7 @@ function connect(options: AgentOptions, log: Log, grounds: Grounds) {
     await pool.askAll({ kind: 'drain', deadlineMs }, 'drained')
   }
   const accessLog = openAccessLog(options.accessLog)
-  return { pool, enroller, config, watch, apply, drain, accessLog }
+  return { pool, enroller, config, watch, applier, apply, drain, accessLog }
 }
 
 function workerData(

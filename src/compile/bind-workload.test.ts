@@ -24,7 +24,11 @@ for (const [pattern, path, expected] of globs) {
     t.is(globMatches(pattern, path), expected))
 }
 
-const workload = (name: string, pattern: string | undefined, more: Partial<Workload> = {}): Workload => ({
+const workload = (
+  name: string,
+  pattern: string | undefined,
+  more: Partial<Workload> = {},
+): Workload => ({
   uid: `uid/${name}`,
   name,
   namespace: 'shop',

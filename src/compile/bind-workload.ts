@@ -16,11 +16,7 @@ export function globMatches(pattern: string, path: string): boolean {
  * above it, so that a pod's pattern covers the containers inside. Host-network workloads and those
  * of other nodes are never candidates.
  */
-export function bindCgroup(
-  path: string,
-  workloads: Iterable<Workload>,
-  nodeName: string,
-): Binding {
+export function bindCgroup(path: string, workloads: Iterable<Workload>, nodeName: string): Binding {
   const paths = withAncestors(path)
   const found: Workload[] = []
   for (const workload of workloads) {

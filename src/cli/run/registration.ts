@@ -114,7 +114,10 @@ function registerService(
     ports,
     existing?.spec?.clusterIP ?? freeVip(root, `${namespace}/${name}`),
   )
-  if (existing === undefined) return writeWhole(file, stringify(wanted))
+  if (existing === undefined) {
+    writeWhole(file, stringify(wanted))
+    return
+  }
   if (JSON.stringify(existing) === JSON.stringify(wanted)) return
   throw new MeshError(
     'run.service',
