@@ -32,7 +32,7 @@ export class Driver {
   async call<T = unknown>(call: string, input: unknown = null): Promise<T> {
     const id = this.#next++
     this.program.write(`${JSON.stringify({ id, call, input })}\n`)
-    const line = await this.program.waitFor(new RegExp(`^reply \\{"id":${id},.*$`, 'm'), {
+    const line = await this.program.waitFor(new RegExp(`^reply \\{"id":${id},.*\\n`, 'm'), {
       timeoutMs: CALL_TIMEOUT_MS,
       everyMs: 3,
     })
