@@ -87,19 +87,13 @@ export class Enroller {
     return this.#serial.run(task)
   }
 
-  /** Notes a replacement worker's new listeners; undefined when the pod has left meanwhile. */
-  replaceListeners(
-    uid: string,
-    worker: number,
-    listeners: readonly PodListener[],
-  ): Enrolment | undefined {
+  /** Notes a replacement worker's new listeners, unless the pod has left meanwhile. */
+  replaceListeners(uid: string, worker: number, listeners: readonly PodListener[]): void {
     const enrolment = this.#enrolled.get(uid)
-    if (enrolment === undefined) return undefined
+    if (enrolment === undefined) return
     const others = enrolment.pod.listeners.filter((listener) => listener.worker !== worker)
     const pod = { ...enrolment.pod, listeners: [...others, ...listeners] }
-    const renewed = { ...enrolment, pod }
-    this.#enrolled.set(uid, renewed)
-    return renewed
+    this.#enrolled.set(uid, { ...enrolment, pod })
   }
 
   /** Takes every workload out. */

@@ -130,6 +130,8 @@ async function build(
   steps.push(() => connected.drain())
   await config.exclusive(() => connected.apply(compiled.registry, compiled.rules))
   offer = (update) => config.offer(update.world)
+  // What was written while the first configuration was being put in force.
+  if (files.current.version !== first.version) config.offer(files.current.world)
   connected.watch.start()
   steps.push(() => connected.watch.stop())
   await enroller.reconcile()

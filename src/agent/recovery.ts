@@ -42,9 +42,11 @@ export async function workerReplaced(
       await parts.identities.giveAll(worker)
       const revived = await parts.datapath.reviveWorker(worker)
       for (const { uid, listeners } of revived) {
-        const enrolment = parts.enroller.replaceListeners(uid, worker, listeners)
-        if (enrolment !== undefined) await serveFrom(parts.pool, worker, enrolment)
+        parts.enroller.replaceListeners(uid, worker, listeners)
       }
+      // Every pod, not only the revived: one that entered meanwhile has listeners already.
+      const all = [...parts.enroller.enrolled.values()]
+      await Promise.all(all.map((enrolment) => serveFrom(parts.pool, worker, enrolment)))
       serving()
     }),
   )
