@@ -11,7 +11,7 @@ import { findLeftovers, isOwnerAlive } from './leftovers.ts'
 const OWNER = fileURLToPath(new URL('programs/lab-owner.ts', import.meta.url))
 
 /** A process that opens a lab and starts a program in it; resolves with the lab's prefix. */
-async function owner(t: ExecutionContext, mode: 'wait' | 'throw' | 'exit') {
+async function owner(t: ExecutionContext, mode: 'wait' | 'throw' | 'exit' | 'own-handler') {
   const child = spawn(process.execPath, [OWNER, mode], { stdio: ['ignore', 'pipe', 'ignore'] })
   // Also when an assertion fails: a living child would keep this process alive.
   t.teardown(() => void child.kill('SIGKILL'))
@@ -41,6 +41,7 @@ for (const [how, mode, signal] of [
   ['SIGTERM', 'wait', 'SIGTERM'],
   ['an uncaught exception', 'throw', undefined],
   ['process.exit', 'exit', undefined],
+  ['a handler of its own', 'own-handler', 'SIGINT'],
 ] as const) {
   test(`an owner that ends by ${how} cleans up itself`, async (t) => {
     const { child, ended, prefix } = await owner(t, mode)

@@ -25,6 +25,8 @@ export interface LabOptions {
    * on hosts whose layout is neither unified nor hybrid.
    */
   readonly cgroupRoot?: string | 'mount'
+  /** false: the caller answers SIGINT and its like, and closes the lab; default true. */
+  readonly ownSignals?: boolean
 }
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
@@ -62,7 +64,9 @@ export class Lab implements AsyncDisposable {
     const lab = new Lab(prefix, chooseCgroupRoot(prefix, options))
     // An uncaught exception ends the process through `exit` as well.
     process.on('exit', lab.#onExit)
-    for (const signal of SIGNALS) process.on(signal, lab.#onSignal)
+    if (options.ownSignals !== false) {
+      for (const signal of SIGNALS) process.on(signal, lab.#onSignal)
+    }
     try {
       makeCgroup(lab.cgroup)
       await makeWire(lab.#wire)

@@ -76,6 +76,8 @@ export class Program {
     const [file = '', ...args] = commandLine
     this.#argv = argv
     this.#child = spawn(file, args, {
+      // Ctrl-C is for the lab's owner, who ends its programs in order.
+      detached: true,
       env: { ...process.env, ...options.env },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     })

@@ -4,7 +4,7 @@ import { files } from './tree.ts'
 
 const sources = files('src/**/*.ts')
 const scripts = files('scripts/*.mjs', 'bin/*.mjs')
-const tests = files('test/**/*.ts')
+const tests = files('test/**/*.ts', 'demo/**/*.ts')
 const native = files('native/**/*.{cc,h}')
 const bpf = files('bpf/**/*.{c,h}').filter(({ path }) => !path.endsWith('vmlinux.h'))
 
