@@ -98,9 +98,9 @@ napi_value AttachTcx(napi_env env, napi_callback_info info) {
 // (path) -> fd. ENOENT, EPERM, EINVAL when something else is pinned there.
 napi_value OpenPinnedLink(napi_env env, napi_callback_info info) {
   Args args(env, info);
-  std::string path = args.Text(0);
-  UniqueFd fd(bpf_obj_get(path.c_str()));
-  if (!fd.valid()) return Throw(env, Status::Errno("bpf(BPF_OBJ_GET)", path));
+  UniqueFd fd;
+  Status status = OpenPinned(args.Text(0), "bpf-link", &fd);
+  if (!status.ok()) return Throw(env, status);
   return FromInt(env, EnvState::Get(env)->Own(std::move(fd)));
 }
 

@@ -2,7 +2,9 @@
 // Opening maps and working on single entries.
 #include "bpf/map.h"
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <vector>
 
 #include "bpf/sys.h"
@@ -54,9 +56,9 @@ napi_value Describe(napi_env env, UniqueFd fd) {
 // (path). ENOENT, EPERM, EINVAL when something else is pinned there.
 napi_value OpenPinnedMap(napi_env env, napi_callback_info info) {
   Args args(env, info);
-  std::string path = args.Text(0);
-  UniqueFd fd(bpf_obj_get(path.c_str()));
-  if (!fd.valid()) return Throw(env, Status::Errno("bpf(BPF_OBJ_GET)", path));
+  UniqueFd fd;
+  Status status = OpenPinned(args.Text(0), "bpf-map", &fd);
+  if (!status.ok()) return Throw(env, status);
   return Describe(env, std::move(fd));
 }
 
@@ -81,12 +83,25 @@ napi_value Pin(napi_env env, napi_callback_info info) {
 
 }  // namespace
 
+Status OpenPinned(const std::string& path, const char* kind, UniqueFd* out) {
+  UniqueFd fd(bpf_obj_get(path.c_str()));
+  if (!fd.valid()) return Status::Errno("bpf(BPF_OBJ_GET)", path);
+  char name[64] = "";
+  std::string self = "/proc/self/fd/" + std::to_string(fd.get());
+  if (readlink(self.c_str(), name, sizeof(name) - 1) < 0) return Status::Errno("readlink", self);
+  // A link is called bpf_link or bpf-link, after the way it was opened.
+  std::replace(std::begin(name), std::end(name), '_', '-');
+  if (std::string_view(name) != std::string("anon-inode:") + kind) {
+    return Status::Failed(EINVAL, "bpf(BPF_OBJ_GET) " + path);
+  }
+  *out = std::move(fd);
+  return Status::Ok();
+}
+
 Status DescribeMap(EnvState* state, UniqueFd fd, std::string_view name, napi_value* out) {
   bpf_map_info info = {};
   uint32_t length = sizeof(info);
   int err = -bpf_obj_get_info_by_fd(fd.get(), &info, &length);
-  // bpf_map_info of something that is no map gives EINVAL or a struct without a type.
-  if (err == 0 && info.type == BPF_MAP_TYPE_UNSPEC) err = EINVAL;
   if (err != 0) return Status::Failed(err, "bpf(BPF_OBJ_GET_INFO_BY_FD) map");
   napi_env env = state->env();
   napi_value object = MakeObject(env);

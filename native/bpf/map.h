@@ -4,6 +4,7 @@
 
 #include <node_api.h>
 
+#include <string>
 #include <string_view>
 
 #include "env_state.h"
@@ -19,6 +20,10 @@ Status DescribeMap(EnvState* state, UniqueFd fd, std::string_view name, napi_val
 // { name, fd, id, type, verifiedInstructions, attachType }, owned likewise.
 Status DescribeProgram(EnvState* state, UniqueFd fd, std::string_view name, int attach_type,
                        napi_value* out);
+
+// Opens what is pinned at `path` and must be of `kind`: "bpf-map", "bpf-prog" or "bpf-link". The
+// kernel answers questions about one kind with another's numbers, hence the check.
+Status OpenPinned(const std::string& path, const char* kind, UniqueFd* out);
 
 }  // namespace weft
 

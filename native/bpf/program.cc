@@ -17,11 +17,11 @@ constexpr size_t kHeadroom = 512;
 // (path). ENOENT, EPERM, EINVAL when something else is pinned there.
 napi_value OpenPinnedProgram(napi_env env, napi_callback_info info) {
   Args args(env, info);
-  std::string path = args.Text(0);
-  UniqueFd fd(bpf_obj_get(path.c_str()));
-  if (!fd.valid()) return Throw(env, Status::Errno("bpf(BPF_OBJ_GET)", path));
+  UniqueFd fd;
+  Status status = OpenPinned(args.Text(0), "bpf-prog", &fd);
+  if (!status.ok()) return Throw(env, status);
   napi_value program = nullptr;
-  Status status = DescribeProgram(EnvState::Get(env), std::move(fd), {}, -1, &program);
+  status = DescribeProgram(EnvState::Get(env), std::move(fd), {}, -1, &program);
   return status.ok() ? program : Throw(env, status);
 }
 
@@ -66,7 +66,6 @@ Status DescribeProgram(EnvState* state, UniqueFd fd, std::string_view name, int 
   bpf_prog_info info = {};
   uint32_t length = sizeof(info);
   int err = -bpf_obj_get_info_by_fd(fd.get(), &info, &length);
-  if (err == 0 && info.type == BPF_PROG_TYPE_UNSPEC) err = EINVAL;
   if (err != 0) return Status::Failed(err, "bpf(BPF_OBJ_GET_INFO_BY_FD) program");
   napi_env env = state->env();
   napi_value object = MakeObject(env);

@@ -91,6 +91,9 @@ class Acceptor : public LoopResource {
     if (!open_) return;
     CloseHandle(reinterpret_cast<uv_handle_t*>(&poll_));
     CloseHandle(reinterpret_cast<uv_handle_t*>(&rest_));
+    // The loop has let go of it. Whoever closes the listener next really closes it.
+    plan_.listener.reset();
+    plan_.storage.reset();
   }
 
  private:

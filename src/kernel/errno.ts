@@ -10,9 +10,11 @@ const NUMBERS: ReadonlyMap<string, number> = new Map([
   ...Object.entries(OTHER_NUMBERS),
 ])
 
-/** Of two names for one number (EAGAIN, EWOULDBLOCK) the one that comes first. */
+/** Second names of a number: the kernel itself knows only the first. */
+const SYNONYMS: ReadonlySet<string> = new Set(['EWOULDBLOCK', 'ENOTSUP', 'EDEADLOCK'])
+
 const NAMES: ReadonlyMap<number, string> = new Map(
-  [...NUMBERS].reverse().map(([name, number]) => [number, name]),
+  [...NUMBERS].filter(([name]) => !SYNONYMS.has(name)).map(([name, number]) => [number, name]),
 )
 
 /** `errno 4095` for a number without a name. */
@@ -23,7 +25,8 @@ export function errnoName(errno: number): string {
 export type ErrnoName = keyof typeof constants.errno | keyof typeof OTHER_NUMBERS
 
 export function kernelError(operation: string, name: ErrnoName): KernelError {
-  return new KernelError(operation, NUMBERS.get(name) ?? 0, name)
+  const errno = NUMBERS.get(name) ?? 0
+  return new KernelError(operation, errno, errnoName(errno))
 }
 
 /** The KernelError for what the addon or node:net threw; anything else comes back unchanged.

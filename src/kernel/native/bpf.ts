@@ -45,17 +45,10 @@ export function nativeBpf(addon: Addon): BpfHalf {
       ),
     openPinnedLink(path) {
       checkPath('open pinned link', path)
-      const link = new NativeLink(
+      return new NativeLink(
         addon,
         attempt(() => addon.openPinnedLink(path)),
       )
-      try {
-        link.info()
-        return link
-      } catch (error) {
-        link.close()
-        throw error
-      }
     },
     openPinnedProgram(path) {
       checkPath('open pinned program', path)

@@ -1,4 +1,5 @@
 // BPF maps over the addon.
+import { roundUp8 } from '../bytes.ts'
 import { checkFd, checkInteger, checkLength, checkPath, UPDATE_FLAGS } from '../checks.ts'
 import { attempt, kernelError } from '../errno.ts'
 import type { BpfMap, MapSpec, MapType, UpdateMode } from '../kernel.ts'
@@ -21,6 +22,14 @@ const TYPE_NUMBERS: Readonly<Record<Exclude<MapType, 'other'>, number>> = {
 const TYPE_NAMES: ReadonlyMap<number, MapType> = new Map(
   Object.entries(TYPE_NUMBERS).map(([name, number]) => [number, name as MapType]),
 )
+
+/** `other`: sockmaps, arrays of programs. */
+const HOLDS_FDS: ReadonlySet<MapType> = new Set([
+  'sockhash',
+  'array_of_maps',
+  'hash_of_maps',
+  'other',
+])
 
 /** percpu_hash, percpu_array, lru_percpu_hash. */
 const PER_CPU_TYPES: ReadonlySet<number> = new Set([5, 6, 10])
@@ -123,22 +132,23 @@ export class NativeMap implements BpfMap {
   updateFd(key: Uint8Array, fd: number, mode: UpdateMode = 'any'): void {
     checkFd(`update ${this.name}`, fd)
     const value = Buffer.alloc(this.valueSize)
+    if (!HOLDS_FDS.has(this.type)) this.#refuseFd()
     if (this.valueSize === 8) value.writeBigUInt64LE(BigInt(fd))
     else if (this.valueSize === 4) value.writeUInt32LE(fd)
-    else throw kernelError(`update ${this.name}: values of this map are no descriptors`, 'EINVAL')
+    else this.#refuseFd()
     this.update(key, value, mode)
   }
 
   lookupSocket(socketFd: number): Buffer | undefined {
-    return this.lookup(this.#socketKey(socketFd))
+    return this.lookup(this.#socketKey('lookup', socketFd))
   }
 
   updateSocket(socketFd: number, value: Uint8Array, mode: UpdateMode = 'any'): void {
-    this.update(this.#socketKey(socketFd), value, mode)
+    this.update(this.#socketKey('update', socketFd), value, mode)
   }
 
   deleteSocket(socketFd: number): boolean {
-    return this.delete(this.#socketKey(socketFd))
+    return this.delete(this.#socketKey('delete', socketFd))
   }
 
   pin(path: string): void {
@@ -165,11 +175,18 @@ export class NativeMap implements BpfMap {
     checkInteger(`batch ${this.name}: count`, count, 0, 0x7fffffff)
   }
 
-  #socketKey(socketFd: number): Buffer {
+  #socketKey(operation: string, socketFd: number): Buffer {
+    if (this.type !== 'sk_storage') {
+      throw kernelError(`${operation} ${this.name}: no socket storage`, 'EINVAL')
+    }
     checkFd(`socket storage ${this.name}`, socketFd)
     const key = Buffer.alloc(4)
     key.writeInt32LE(socketFd)
     return key
+  }
+
+  #refuseFd(): never {
+    throw kernelError(`update ${this.name}: values of this map are no descriptors`, 'EINVAL')
   }
 
   #list(withValues: boolean): { keys: Buffer; values: Buffer; count: number } {
@@ -180,10 +197,6 @@ export class NativeMap implements BpfMap {
   #run<T>(operation: () => T): T {
     return attempt(operation, this.name)
   }
-}
-
-export function roundUp8(size: number): number {
-  return Math.ceil(size / 8) * 8
 }
 
 function slices(packed: Buffer, size: number, count: number): Buffer[] {

@@ -1,0 +1,347 @@
+// Compliance: namespaces, listening, connecting, accepting, ending connections.
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import type { Accepted } from '../kernel.ts'
+import { collector, type Rig, rejectsErrno, type Suite, throwsErrno, until, V4, V6 } from './rig.ts'
+
+const TIMEOUT = { timeoutMs: 5000 } as const
+const NO_FD = 999_999_999
+
+async function open(rig: Rig) {
+  return rig.kernel.openNamespace(rig.namespace)
+}
+
+function acceptAll(rig: Rig, fd: number, batchMax = 16) {
+  const got = collector<Accepted>()
+  const acceptor = rig.kernel.accept(fd, { batchMax }, (batch) => batch.forEach(got.add))
+  return { ...got, acceptor }
+}
+
+export const namespaceSuite: Suite = (test, rig) => {
+  test('a namespace has a cookie that its sockets show', async (t) => {
+    const { kernel } = rig()
+    const [first, second] = [await open(rig()), await open(rig())]
+    t.is(first.cookie, second.cookie)
+    t.is(first.inode, second.inode)
+    t.not(first.fd, second.fd)
+    const own = await kernel.openNamespace('/proc/self/ns/net')
+    t.not(own.cookie, first.cookie)
+    const inside = await kernel.listen({ address: '127.0.0.1', port: 0 }, first.fd)
+    const outside = await kernel.listen({ address: '127.0.0.1', port: 0 })
+    t.is(kernel.socketNetnsCookie(inside.fd), first.cookie)
+    t.is(kernel.socketNetnsCookie(outside.fd), own.cookie)
+    for (const { fd } of [inside, outside]) kernel.closeFd(fd)
+    for (const namespace of [first, second, own]) namespace.close()
+    first.close()
+    await rejectsErrno(t, 'EBADF', () => kernel.deviceIndex('lo', first.fd))
+  })
+
+  test('what is no namespace is refused', async (t) => {
+    const { kernel, scratch } = rig()
+    await rejectsErrno(t, 'ENOENT', () => kernel.openNamespace(`${scratch}/none`), /open .*none/)
+    await rejectsErrno(t, 'EINVAL', () => kernel.openNamespace('/proc/self/status'))
+    await rejectsErrno(t, 'EINVAL', () => kernel.openNamespace(''))
+    const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
+    const inside = { address: '127.0.0.1', port: 0 }
+    await rejectsErrno(t, 'EINVAL', () => kernel.listen(inside, listener.fd), /setns/)
+    await rejectsErrno(t, 'EBADF', () => kernel.listen(inside, NO_FD))
+    kernel.closeFd(listener.fd)
+  })
+
+  test('devices are found by name', async (t) => {
+    const namespace = await open(rig())
+    t.is(await rig().kernel.deviceIndex('lo', namespace.fd), 1)
+    t.is(await rig().kernel.deviceIndex('lo'), 1)
+    t.is(await rig().kernel.deviceIndex('weft9', namespace.fd), undefined)
+    t.not(await rig().kernel.deviceIndex('weft0', namespace.fd), undefined)
+    namespace.close()
+  })
+
+  test('a file below /proc/sys/net is written for one namespace only', async (t) => {
+    const { kernel } = rig()
+    const namespace = await open(rig())
+    const path = '/proc/sys/net/ipv4/tcp_fwmark_accept'
+    const before = readFileSync(path, 'utf8')
+    await kernel.writeFileIn(namespace.fd, path, '1')
+    t.is(readFileSync(path, 'utf8'), before)
+    await rejectsErrno(t, 'ENOENT', () => kernel.writeFileIn(namespace.fd, `${path}.none`, '1'))
+    await rejectsErrno(t, 'EBADF', () => kernel.writeFileIn(NO_FD, path, '1'))
+    namespace.close()
+  })
+}
+
+export const socketSuite: Suite = (test, rig) => {
+  for (const address of ['127.0.0.1', '::1']) {
+    test(`connects, accepts and carries bytes over ${address}`, async (t) => {
+      const { kernel, adopt } = rig()
+      const listener = await kernel.listen({ address, port: 0 })
+      t.is(listener.local.address, address)
+      const { next, acceptor } = acceptAll(rig(), listener.fd)
+      const client = await kernel.connect({ address, port: listener.local.port, ...TIMEOUT })
+      const accepted = await next()
+      t.deepEqual(accepted.remote, client.local)
+      t.deepEqual(accepted.local, listener.local)
+      t.is(accepted.storage, undefined)
+      const [near, far] = [adopt(client.fd), adopt(accepted.fd)]
+      near.end('ping')
+      far.end('pong')
+      const [[ping], [pong]] = await Promise.all([once(far, 'data'), once(near, 'data')])
+      t.is(String(ping), 'ping')
+      t.is(String(pong), 'pong')
+      near.destroy()
+      far.destroy()
+      acceptor.stop()
+      kernel.closeFd(listener.fd)
+    })
+  }
+
+  test('sockets live in the namespace they were asked for', async (t) => {
+    const { kernel } = rig()
+    const namespace = await open(rig())
+    for (const address of [V4, V6]) {
+      const spec = { address, port: 8080 }
+      const listener = await kernel.listen(spec, namespace.fd)
+      const { next, acceptor } = acceptAll(rig(), listener.fd)
+      const client = await kernel.connect({ ...spec, ...TIMEOUT }, namespace.fd)
+      const accepted = await next()
+      t.is(accepted.remote.address, address)
+      t.is(kernel.socketNetnsCookie(accepted.fd), namespace.cookie)
+      t.is(kernel.originalDestination(accepted.fd), undefined)
+      acceptor.stop()
+      for (const fd of [client.fd, accepted.fd, listener.fd]) kernel.closeFd(fd)
+    }
+    namespace.close()
+  })
+
+  test('a dual-stack listener shows IPv4 callers as IPv4', async (t) => {
+    const { kernel } = rig()
+    const dual = await kernel.listen({ address: '::', port: 0 })
+    const { next, acceptor } = acceptAll(rig(), dual.fd)
+    const { port } = dual.local
+    const client = await kernel.connect({ address: '127.0.0.1', port, ...TIMEOUT })
+    const accepted = await next()
+    t.is(accepted.remote.address, '127.0.0.1')
+    t.is(accepted.local.address, '127.0.0.1')
+    acceptor.stop()
+    for (const fd of [client.fd, accepted.fd, dual.fd]) kernel.closeFd(fd)
+    const only = await kernel.listen({ address: '::', port: 0, v6Only: true })
+    const refused = { address: '127.0.0.1', port: only.local.port, ...TIMEOUT }
+    await rejectsErrno(t, 'ECONNREFUSED', () => kernel.connect(refused))
+    kernel.closeFd(only.fd)
+  })
+
+  test('listening where one may not is refused', async (t) => {
+    const { kernel } = rig()
+    const first = await kernel.listen({ address: '127.0.0.1', port: 0 })
+    const { port } = first.local
+    const listen = (spec: Parameters<typeof kernel.listen>[0]) => () => kernel.listen(spec)
+    await rejectsErrno(t, 'EADDRINUSE', listen({ address: '127.0.0.1', port }), /bind 127.0.0.1:/)
+    await rejectsErrno(t, 'EADDRINUSE', listen({ address: '0.0.0.0', port }))
+    await rejectsErrno(t, 'EADDRNOTAVAIL', listen({ address: '192.0.2.1', port: 0 }), /192.0.2.1/)
+    await rejectsErrno(t, 'EINVAL', listen({ address: 'localhost', port: 0 }))
+    await rejectsErrno(t, 'EINVAL', listen({ address: '127.0.0.1', port: 65536 }))
+    for (const option of ['freebind', 'transparent'] as const) {
+      for (const address of ['192.0.2.1', '2001:db8::1']) {
+        const foreign = await kernel.listen({ address, port: 0, [option]: true })
+        t.is(foreign.local.address, address)
+        kernel.closeFd(foreign.fd)
+      }
+    }
+    kernel.closeFd(first.fd)
+  })
+
+  test('connecting fails with the errno of its cause', async (t) => {
+    const { kernel, blackhole } = rig()
+    const closed = await kernel.listen({ address: '127.0.0.1', port: 0 })
+    kernel.closeFd(closed.fd)
+    const target = { address: '127.0.0.1', port: closed.local.port, ...TIMEOUT }
+    await rejectsErrno(t, 'ECONNREFUSED', () => kernel.connect(target), /^connect 127.0.0.1:/)
+    const v6 = { address: '::1', port: 80 }
+    await rejectsErrno(t, 'EAFNOSUPPORT', () => kernel.connect({ ...target, source: v6 }))
+    const foreign = { address: '192.0.2.1', port: 0 }
+    const bind = /^bind 192.0.2.1/
+    await rejectsErrno(
+      t,
+      'EADDRNOTAVAIL',
+      () => kernel.connect({ ...target, source: foreign }),
+      bind,
+    )
+    await rejectsErrno(t, 'EINVAL', () => kernel.connect({ ...target, address: 'x' }))
+    await rejectsErrno(t, 'EINVAL', () => kernel.connect({ ...target, timeoutMs: 0 }))
+    await rejectsErrno(t, 'EINVAL', () => kernel.connect({ ...target, portRange: [9, 8] }))
+    await rejectsErrno(t, 'EBADF', () => kernel.connect(target, NO_FD))
+    const namespace = await open(rig())
+    const silent = { address: blackhole, port: 80, timeoutMs: 20 }
+    await rejectsErrno(t, 'ETIMEDOUT', () => kernel.connect(silent, namespace.fd), /^connect/)
+    namespace.close()
+  })
+
+  test('an aborted connection is cancelled, whenever that happens', async (t) => {
+    const { kernel, blackhole } = rig()
+    const namespace = await open(rig())
+    const connect = (signal: AbortSignal) => () =>
+      kernel.connect({ address: blackhole, port: 80, ...TIMEOUT, signal }, namespace.fd)
+    await rejectsErrno(t, 'ECANCELED', connect(AbortSignal.abort()))
+    const soon = new AbortController()
+    const pending = rejectsErrno(t, 'ECANCELED', connect(soon.signal))
+    soon.abort()
+    await pending
+    const later = new AbortController()
+    setTimeout(() => later.abort(), 10)
+    await rejectsErrno(t, 'ECANCELED', connect(later.signal), /^connect/)
+    namespace.close()
+  })
+
+  test('the source may be chosen, and a range of ports runs out', async (t) => {
+    const { kernel } = rig()
+    const namespace = await open(rig())
+    const spec = { address: '127.0.0.1', port: 8081 }
+    const listener = await kernel.listen(spec, namespace.fd)
+    const source = { address: '127.0.0.5', port: 0 }
+    const ranged = { ...spec, ...TIMEOUT, source, portRange: [2000, 2003] as const }
+    const ports = new Set<number>()
+    const fds: number[] = []
+    for (let at = 0; at < 4; at++) {
+      const { fd, local } = await kernel.connect(ranged, namespace.fd)
+      t.is(local.address, '127.0.0.5')
+      ports.add(local.port)
+      fds.push(fd)
+    }
+    t.deepEqual([...ports].sort(), [2000, 2001, 2002, 2003])
+    const error = await t.throwsAsync(() => kernel.connect(ranged, namespace.fd))
+    t.regex(String(error), /EADDRINUSE|EADDRNOTAVAIL/)
+    const exact = { ...spec, ...TIMEOUT, source: { address: '127.0.0.6', port: 2100 } }
+    const chosen = await kernel.connect(exact, namespace.fd)
+    t.deepEqual(chosen.local, exact.source)
+    for (const fd of [...fds, chosen.fd, listener.fd]) kernel.closeFd(fd)
+    namespace.close()
+  })
+
+  test('many connections in one turn all arrive, in batches no larger than asked', async (t) => {
+    const { kernel } = rig()
+    const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
+    const { port } = listener.local
+    const sizes: number[] = []
+    let accepted = 0
+    const acceptor = kernel.accept(listener.fd, { batchMax: 8 }, (batch) => {
+      sizes.push(batch.length)
+      accepted += batch.length
+      for (const { fd } of batch) kernel.closeFd(fd)
+    })
+    const clients = await Promise.all(
+      Array.from({ length: 200 }, () => kernel.connect({ address: '127.0.0.1', port, ...TIMEOUT })),
+    )
+    await until(() => accepted === 200)
+    t.true(Math.max(...sizes) <= 8)
+    acceptor.stop()
+    for (const { fd } of clients) kernel.closeFd(fd)
+    kernel.closeFd(listener.fd)
+  })
+
+  test('an acceptor pauses, resumes and stops', async (t) => {
+    const { kernel } = rig()
+    const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
+    const target = { address: '127.0.0.1', port: listener.local.port, ...TIMEOUT }
+    const { items, next, acceptor } = acceptAll(rig(), listener.fd)
+    acceptor.pause()
+    const client = await kernel.connect(target)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    t.is(items.length, 0)
+    acceptor.resume()
+    const accepted = await next()
+    acceptor.stop()
+    acceptor.stop()
+    acceptor.resume()
+    const second = await kernel.connect(target)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    t.is(items.length, 0)
+    // The listener is still open: another acceptor gets what waited.
+    const successor = acceptAll(rig(), listener.fd)
+    const late = await successor.next()
+    successor.acceptor.stop()
+    for (const fd of [client.fd, accepted.fd, second.fd, late.fd]) kernel.closeFd(fd)
+    kernel.closeFd(listener.fd)
+    await rejectsErrno(t, 'ECONNREFUSED', () => kernel.connect(target))
+  })
+
+  test('accepting on what is no listener is refused', (t) => {
+    const { kernel } = rig()
+    throwsErrno(t, 'EBADF', () => kernel.accept(NO_FD, { batchMax: 1 }, () => {}))
+    throwsErrno(t, 'EINVAL', () => kernel.accept(0, { batchMax: 0 }, () => {}))
+  })
+
+  test('descriptors are duplicated and closed exactly once', async (t) => {
+    const { kernel } = rig()
+    const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
+    const copy = kernel.duplicate(listener.fd)
+    kernel.closeFd(listener.fd)
+    throwsErrno(t, 'EBADF', () => kernel.closeFd(listener.fd))
+    const target = { address: '127.0.0.1', port: listener.local.port, ...TIMEOUT }
+    const client = await kernel.connect(target)
+    kernel.closeFd(client.fd)
+    kernel.closeFd(copy)
+    throwsErrno(t, 'EBADF', () => kernel.duplicate(copy))
+    throwsErrno(t, 'EBADF', () => kernel.setLingerZero(copy))
+    throwsErrno(t, 'EBADF', () => kernel.socketNetnsCookie(copy))
+    throwsErrno(t, 'EBADF', () => kernel.originalDestination(copy))
+    throwsErrno(t, 'EBADF', () => kernel.closeFd(-1))
+  })
+
+  test('linger zero ends a connection by reset', async (t) => {
+    const { kernel, adopt } = rig()
+    const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
+    const { next, acceptor } = acceptAll(rig(), listener.fd)
+    const { port } = listener.local
+    const client = await kernel.connect({ address: '127.0.0.1', port, ...TIMEOUT })
+    const far = adopt((await next()).fd)
+    kernel.setLingerZero(client.fd)
+    far.resume()
+    const failed = once(far, 'error')
+    kernel.closeFd(client.fd)
+    const [error] = await failed
+    t.regex(String(error), /ECONNRESET/)
+    acceptor.stop()
+    kernel.closeFd(listener.fd)
+  })
+
+  test('live connections are ended by what they match', async (t) => {
+    const { kernel, adopt } = rig()
+    const namespace = await open(rig())
+    for (const [address, family] of [
+      [V4, 4],
+      [V6, 6],
+    ] as const) {
+      const listener = await kernel.listen({ address, port: 0 }, namespace.fd)
+      const { port } = listener.local
+      const { next, acceptor } = acceptAll(rig(), listener.fd)
+      const connect = () => kernel.connect({ address, port, ...TIMEOUT }, namespace.fd)
+      const near = adopt((await connect()).fd)
+      const far = adopt((await next()).fd)
+      near.resume()
+      far.resume()
+      const destroy = (filter: Omit<Parameters<typeof kernel.destroySockets>[0], 'family'>) =>
+        kernel.destroySockets({ family, ...filter }, namespace.fd)
+      t.is(await destroy({ destination: { address, port: 1 } }), 0)
+      t.is(
+        await destroy({ destination: { address: family === 4 ? '10.9.9.9' : 'fd99::9', port } }),
+        0,
+      )
+      const failed = Promise.all([once(near, 'error'), once(far, 'error')])
+      t.is(await destroy({ destination: { address, port } }), 1)
+      const [[nearError], [farError]] = await failed
+      t.regex(String(nearError), /ECONNABORTED/)
+      t.regex(String(farError), /ECONNRESET/)
+      // The listener is no connection.
+      t.is(await destroy({ source: { port } }), 0)
+      kernel.closeFd((await connect()).fd)
+      kernel.closeFd((await next()).fd)
+      acceptor.stop()
+      kernel.closeFd(listener.fd)
+    }
+    const unbounded = { family: 4 } as const
+    await rejectsErrno(t, 'EINVAL', () => kernel.destroySockets(unbounded, namespace.fd))
+    const bad = { family: 4, source: { address: 'x' } } as const
+    await rejectsErrno(t, 'EINVAL', () => kernel.destroySockets(bad, namespace.fd))
+    namespace.close()
+  })
+}

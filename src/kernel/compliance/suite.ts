@@ -1,0 +1,23 @@
+// The compliance suite of the Kernel port: what every caller may rely on, of either kernel.
+import type { TestFn } from 'ava'
+import { mapSuite } from './maps.ts'
+import { objectSuite } from './objects.ts'
+import type { Rig } from './rig.ts'
+import { namespaceSuite, socketSuite } from './sockets.ts'
+import { unixSuite } from './unix.ts'
+
+/** One rig serves the whole file; tests run one after the other. */
+export function compliance(test: TestFn, open: () => Promise<Rig>): void {
+  let opened: Rig | undefined
+  test.before(async () => {
+    opened = await open()
+  })
+  test.after.always(() => opened?.close())
+  const rig = (): Rig => {
+    if (opened === undefined) throw new Error('the rig was not opened')
+    return opened
+  }
+  for (const suite of [mapSuite, objectSuite, namespaceSuite, socketSuite, unixSuite]) {
+    suite(test.serial as TestFn, rig)
+  }
+}
