@@ -23,10 +23,12 @@ export class SetupError extends Error {}
  * Progress goes to stderr.
  */
 export async function setup({ goal = 'all', command = 'npm run setup' } = {}) {
+  // Before anything is written: without root, not even the clone may be ours.
+  if (goal !== 'modules') throwFirst(machineProblems(machineFacts(command)))
   mkdirSync(TOOLS, { recursive: true })
   const unlock = await lock()
   try {
-    if (goal !== 'modules') prepareMachine(command)
+    if (goal !== 'modules') prepareMachine()
     installModules()
     if (goal === 'all') {
       buildAddon()
@@ -63,9 +65,7 @@ export function rebuildBpf() {
   writeStamp(STATE, 'bpf', bpfHash())
 }
 
-function prepareMachine(command) {
-  const facts = machineFacts(command)
-  throwFirst(machineProblems(facts))
+function prepareMachine() {
   try {
     installPackages(say)
   } catch (error) {
