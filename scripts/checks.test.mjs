@@ -9,7 +9,7 @@ const GOOD = {
   platform: 'linux',
   arch: 'x64',
   uid: 0,
-  kernelRelease: '6.1.0-18-amd64',
+  kernelRelease: '6.6.0-18-amd64',
   btf: true,
   cgroup2: '/sys/fs/cgroup',
   cgroup2Error: '',
@@ -55,11 +55,11 @@ test('judges the machine before anything is mounted', (t) => {
 })
 
 const RELEASES = [
-  ['6.1.0-18-amd64', true],
+  ['6.6.0-18-amd64', true],
   ['6.18.44', true],
   ['7.0-rc1', true],
   ['10.2', true],
-  ['6.0.19', false],
+  ['6.5.19', false],
   ['5.15.0-101-generic', false],
   ['4.19', false],
   ['', false],
