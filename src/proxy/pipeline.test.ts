@@ -123,7 +123,7 @@ test('shows the workload the address of the caller', async (t) => {
   )
   await server.expose(b)
   const port = await client.capture(a, vip, 80)
-  t.is((await new Client(a.addresses[0] ?? '', port).ask('')).toString(), a.addresses[0])
+  t.is((await new Client(a.addresses[0] ?? '', port).ask('')).toString(), a.addresses[0] ?? '')
   await web.close()
   await close()
 })

@@ -15,7 +15,6 @@ import type {
   TunnelSession,
   TunnelTransport,
 } from './port.ts'
-import type { Turnstile } from './turnstile.ts'
 
 type Outcome = Result<OpenStream, TunnelFailure>
 
@@ -28,7 +27,6 @@ export interface PeerTarget {
 export interface PeerSessionsParts {
   readonly transport: TunnelTransport
   readonly clock: Clock
-  readonly turnstile: Turnstile
   readonly timeoutMs: () => number
   readonly onSessions: (by: number) => void
 }
@@ -40,11 +38,18 @@ interface Held {
   usedMs: number
 }
 
-/** A connection that waits for a session. */
-interface Waiter {
+/** A connection that wants a stream. */
+interface Caller {
   readonly request: TunnelRequest
   readonly settle: (outcome: Outcome) => void
-  triesLeft: number
+  /** Sessions that did not process its request: it is not sent there again. */
+  readonly refusedBy: Held[]
+}
+
+interface Waiting {
+  readonly caller: Caller
+  /** Stops watching the caller's signal. */
+  readonly leave: () => void
 }
 
 /** A session with this much waiting to be sent is not given more connections if it can be helped. */
@@ -56,13 +61,18 @@ const SESSION_TRIES = 3
 /** A session is retired this long before its certificate ends. */
 const EXPIRY_MARGIN_MS = 60_000
 
+const CLOSED_AT_ONCE: TunnelFailure = {
+  reason: 'h2-failed',
+  detail: 'the peer closed the session at once',
+}
+
 export class PeerSessions {
   readonly target: PeerTarget
   readonly #parts: PeerSessionsParts
   readonly #held: Held[] = []
   /** Take no more streams, but have some. */
   readonly #retired = new Set<TunnelSession>()
-  readonly #waiters: Waiter[] = []
+  readonly #waiters: Waiting[] = []
   readonly #gone = new AbortController()
   #dialing = 0
 
@@ -73,7 +83,7 @@ export class PeerSessions {
 
   open(request: TunnelRequest): Promise<Outcome> {
     return new Promise((resolve) => {
-      this.#place({ request, settle: resolve, triesLeft: SESSION_TRIES })
+      this.#place({ request, settle: resolve, refusedBy: [] })
     })
   }
 
@@ -118,44 +128,46 @@ export class PeerSessions {
     this.#failWaiters({ reason, detail: 'the workload or the agent is going' })
   }
 
-  #place(waiter: Waiter): void {
-    const held = this.#choose(waiter.request.identity)
+  #place(caller: Caller): void {
+    const held = this.#choose(caller)
     if (held !== undefined) {
-      this.#use(held, waiter)
+      this.#use(held, caller)
       return
     }
     const sessions = this.#held.length + this.#dialing
     const full = sessions >= LIMITS.sessionsPerPeerMax && this.#dialing === 0
     if (full || this.#waiters.length >= LIMITS.pendingPerSessionMax) {
       const detail = `${this.#held.length} sessions are full, ${this.#waiters.length} wait`
-      waiter.settle(err({ reason: 'overloaded', detail }))
+      caller.settle(err({ reason: 'overloaded', detail }))
       return
     }
-    this.#wait(waiter)
+    this.#wait(caller)
     // Each session being dialled will carry this many of those who wait.
     const wanted = Math.ceil(this.#waiters.length / LIMITS.streamsPerSessionMax)
     if (this.#dialing < wanted && sessions < LIMITS.sessionsPerPeerMax) {
-      void this.#dial(waiter.request.identity)
+      void this.#dial(caller.request.identity)
     }
   }
 
-  #use(held: Held, waiter: Waiter): void {
+  #use(held: Held, caller: Caller): void {
     held.usedMs = this.#parts.clock.nowMs()
-    const { authority, headers, signal } = waiter.request
+    const { authority, headers, signal } = caller.request
     void held.session.open(authority, headers, signal).then((outcome) => {
-      const again = !outcome.ok && outcome.error.unprocessed === true && --waiter.triesLeft > 0
-      if (again && !signal.aborted && !this.#gone.signal.aborted) this.#place(waiter)
-      else waiter.settle(outcome)
+      const elsewhere = !outcome.ok && outcome.error.unprocessed === true
+      if (elsewhere) caller.refusedBy.push(held)
+      const again = elsewhere && caller.refusedBy.length < SESSION_TRIES
+      if (again && !signal.aborted && !this.#gone.signal.aborted) this.#place(caller)
+      else caller.settle(outcome)
     })
   }
 
   /** The session with a free stream and least to send; undefined when none has room. */
-  #choose(identity: WorkloadIdentity): Held | undefined {
+  #choose({ request: { identity }, refusedBy }: Caller): Held | undefined {
     let best: Held | undefined
     for (const held of this.#held) {
       const { session } = held
       if (session.closing || held.serial !== identity.serial) continue
-      if (session.openStreams >= session.streamsMax) continue
+      if (session.openStreams >= session.streamsMax || refusedBy.includes(held)) continue
       if (best === undefined || session.queuedBytes < best.session.queuedBytes) best = held
       if (session.queuedBytes === 0) break
     }
@@ -165,35 +177,29 @@ export class PeerSessions {
     return best
   }
 
-  #wait(waiter: Waiter): void {
-    const { signal } = waiter.request
+  #wait(caller: Caller): void {
+    const { signal } = caller.request
     const cancel = (): void => {
-      const at = this.#waiters.indexOf(entry)
+      const at = this.#waiters.indexOf(waiting)
       if (at >= 0) this.#waiters.splice(at, 1)
-      waiter.settle(err({ reason: stopOf(signal).reason, detail: 'cancelled' }))
+      caller.settle(err({ reason: stopOf(signal).reason, detail: 'cancelled' }))
     }
-    const entry: Waiter = {
-      ...waiter,
-      settle: (outcome) => {
-        signal.removeEventListener('abort', cancel)
-        waiter.settle(outcome)
-      },
+    const leave = (): void => signal.removeEventListener('abort', cancel)
+    const waiting: Waiting = { caller, leave }
+    if (signal.aborted) {
+      cancel()
+      return
     }
-    if (signal.aborted) cancel()
-    else {
-      signal.addEventListener('abort', cancel)
-      this.#waiters.push(entry)
-    }
+    signal.addEventListener('abort', cancel)
+    this.#waiters.push(waiting)
   }
 
   async #dial(identity: WorkloadIdentity): Promise<void> {
     this.#dialing++
-    const { transport, turnstile, timeoutMs } = this.#parts
+    const { transport, timeoutMs } = this.#parts
     const { peer, from } = this.target
     const signal = this.#gone.signal
-    const dialled = await turnstile.run(() =>
-      transport.dial(peer, identity, from, timeoutMs(), signal),
-    )
+    const dialled = await transport.dial(peer, identity, from, timeoutMs(), signal)
     this.#dialing--
     if (!dialled.ok) {
       // Others may still come up; only the last failure is everybody's.
@@ -201,6 +207,7 @@ export class PeerSessions {
       return
     }
     if (signal.aborted) dialled.value.destroy()
+    else if (dialled.value.closing) this.#failWaiters(CLOSED_AT_ONCE)
     else this.#hold(dialled.value, identity)
   }
 
@@ -217,11 +224,16 @@ export class PeerSessions {
       this.#retired.delete(session)
       this.#parts.onSessions(-1)
     })
-    const waiting = this.#waiters.splice(0)
-    for (const waiter of waiting) this.#place(waiter)
+    for (const { caller, leave } of this.#waiters.splice(0)) {
+      leave()
+      this.#place(caller)
+    }
   }
 
   #failWaiters(failure: TunnelFailure): void {
-    for (const waiter of this.#waiters.splice(0)) waiter.settle(err(failure))
+    for (const { caller, leave } of this.#waiters.splice(0)) {
+      leave()
+      caller.settle(err(failure))
+    }
   }
 }

@@ -2,11 +2,9 @@
 // one workload of this node and are never shared with another. Source: ztunnel `proxy/pool.rs`.
 import type { Clock, Timer } from '../../base/clock.ts'
 import { err, type Result } from '../../base/result.ts'
-import { LIMITS } from '../../model/limits.ts'
 import type { Reason } from '../../model/reason.ts'
 import { PeerSessions } from './peer-sessions.ts'
 import type { OpenStream, TunnelFailure, TunnelRequest, Tunnels, TunnelTransport } from './port.ts'
-import { Turnstile } from './turnstile.ts'
 
 export interface TunnelPoolParts {
   readonly transport: TunnelTransport
@@ -33,8 +31,6 @@ export class TunnelPool implements Tunnels {
   readonly #parts: TunnelPoolParts
   readonly #options: TunnelPoolOptions
   readonly #peers = new Map<string, PeerSessions>()
-  /** Handshakes are the costliest thing a worker does; in waves they do not starve the rest. */
-  readonly #turnstile = new Turnstile(LIMITS.dialsAtOnceMax)
   #sweep: Timer | undefined
   #closed: Reason | undefined
 
@@ -56,7 +52,6 @@ export class TunnelPool implements Tunnels {
           transport: this.#parts.transport,
           clock: this.#parts.clock,
           onSessions: this.#parts.onSessions ?? (() => {}),
-          turnstile: this.#turnstile,
           timeoutMs: this.#options.connectTimeoutMs,
         },
         { from: request.from, peer: request.peer, identityId: request.identity.id },

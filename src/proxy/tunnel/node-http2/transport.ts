@@ -24,6 +24,7 @@ import type {
   TunnelSession,
   TunnelTransport,
 } from '../port.ts'
+import { Turnstile } from '../turnstile.ts'
 import { ClientSession } from './client-session.ts'
 import { ServerSession } from './server-session.ts'
 import { CLIENT_OPTIONS } from './settings.ts'
@@ -36,6 +37,8 @@ export interface NodeTunnelParts {
 export class NodeTunnels implements TunnelTransport {
   readonly #parts: NodeTunnelParts
   readonly #reader = new CertificateReader()
+  /** Handshakes are the costliest thing a worker does; in waves they do not starve the rest. */
+  readonly #turnstile = new Turnstile(LIMITS.dialsAtOnceMax)
 
   constructor(parts: NodeTunnelParts) {
     this.#parts = parts
@@ -58,7 +61,7 @@ export class NodeTunnels implements TunnelTransport {
       if (signal.aborted) return err({ reason: stopOf(signal).reason, detail: 'cancelled' })
       return err({ reason: 'connect-failed', detail: connectFailure(peer, error) })
     }
-    return this.#handshake(fd, peer, identity, signal)
+    return this.#turnstile.run(() => this.#handshake(fd, peer, identity, signal))
   }
 
   async serve(spec: ServeSpec): Promise<Result<ServeOutcome, TunnelFailure>> {
