@@ -29,7 +29,9 @@ export function parseConnect(head: ConnectHead): Result<Authority, TargetRefusal
   if (head.method !== 'CONNECT') {
     return bad(`method ${JSON.stringify(head.method.slice(0, 32))} where CONNECT belongs`)
   }
-  const endpoint = parseEndpoint(head.authority)
+  // Brackets belong to IPv6 alone (RFC 3986 3.2.2).
+  const bracketed = /^\[[^:]*\]/.test(head.authority)
+  const endpoint = bracketed ? undefined : parseEndpoint(head.authority)
   if (endpoint !== undefined) return ok({ kind: 'ip', ...endpoint })
   const match = HOSTNAME_PORT.exec(head.authority)
   const port = Number(match?.[2])
