@@ -26,7 +26,7 @@ const CASES = [
   ['another system', { platform: 'darwin', uid: 501 }, /^weft runs on Linux only.*darwin/],
   ['another processor', { arch: 'riscv64' }, /^weft runs on x64 and arm64.*riscv64/],
   ['no root', { uid: 1000 }, /^weft needs root to load BPF programs: run `sudo npm start`\.$/],
-  ['an old kernel', { kernelRelease: '5.10.0-28-amd64' }, /^weft needs Linux 6\.1.*5\.10\.0-28/],
+  ['an old kernel', { kernelRelease: '5.10.0-28-amd64' }, /^weft needs Linux 6\.6.*5\.10\.0-28/],
   ['no BTF', { btf: false }, /BTF/],
   ['no cgroup v2', { cgroup2: null, cgroup2Error: 'EPERM' }, /cgroup v2.*\(mounting it.*EPERM\)/],
   ['no bpffs', { bpffs: false }, /mount -t bpf bpf \/sys\/fs\/bpf/],
