@@ -2,11 +2,24 @@
 // Life and end of an environment.
 #include "env_state.h"
 
+#include <sys/socket.h>
+
+#include <cerrno>
 #include <vector>
 
 #include "net/namespace_thread.h"
 
 namespace weft {
+namespace {
+
+// SO_COOKIE, never reused before reboot; 0 when `fd` is no socket.
+uint64_t SocketCookie(int fd) {
+  uint64_t cookie = 0;
+  socklen_t length = sizeof(cookie);
+  return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &length) == 0 ? cookie : 0;
+}
+
+}  // namespace
 
 LoopResource::LoopResource(EnvState* state, Kind kind)
     : state_(state), kind_(kind), id_(state->Add(this)) {}
@@ -64,6 +77,20 @@ void EnvState::Disown(int fd) {
 
 int EnvState::CloseOwned(int fd) { return owned_.erase(fd) == 1 ? 0 : EBADF; }
 
+void EnvState::Lend(UniqueFd socket) {
+  uint64_t cookie = SocketCookie(socket.get());
+  lent_.insert_or_assign(socket.release(), cookie);
+}
+
+// Runs after Node has closed the sockets it knows of, so a number that still stands for the same
+// socket was left behind by JavaScript that was stopped in between.
+void EnvState::CloseLent() {
+  for (auto [number, cookie] : lent_) {
+    if (cookie != 0 && SocketCookie(number) == cookie) UniqueFd(number).reset();
+  }
+  lent_.clear();
+}
+
 NamespaceThread* EnvState::thread() {
   if (thread_ == nullptr) thread_ = NamespaceThread::Start(this);
   return thread_;
@@ -100,6 +127,7 @@ void EnvState::OnCleanup(napi_async_cleanup_hook_handle, void* data) {
 void EnvState::FinishIfEmpty() {
   if (!resources_.empty() || hook_ == nullptr) return;
   owned_.clear();
+  CloseLent();
   napi_async_cleanup_hook_handle hook = hook_;
   hook_ = nullptr;
   napi_remove_async_cleanup_hook(hook);

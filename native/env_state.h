@@ -70,6 +70,10 @@ class EnvState {
   // EBADF when it is not owned.
   int CloseOwned(int fd);
 
+  // A connection that JavaScript owns from here on. Should the environment end before it was made
+  // a net.Socket (whose descriptor libuv closes), it is closed then.
+  void Lend(UniqueFd socket);
+
   NamespaceThread* thread();
 
   uint32_t Add(LoopResource* resource);
@@ -80,6 +84,7 @@ class EnvState {
  private:
   static void OnCleanup(napi_async_cleanup_hook_handle handle, void* data);
   void FinishIfEmpty();
+  void CloseLent();
 
   napi_env env_;
   uv_loop_t* loop_ = nullptr;
@@ -89,6 +94,8 @@ class EnvState {
   NamespaceThread* thread_ = nullptr;  // owned as a LoopResource
   std::unordered_map<uint32_t, LoopResource*> resources_;
   std::unordered_map<int, UniqueFd> owned_;
+  // Descriptor -> SO_COOKIE. A number that is used again replaces what it stood for.
+  std::unordered_map<int, uint64_t> lent_;
 };
 
 }  // namespace weft

@@ -18,8 +18,8 @@
 namespace weft {
 namespace {
 
-// The shared buffer: one word that JavaScript sets once the batch is its own, then the records,
-// each followed by the storage's value. src/kernel/native/accept.ts reads this layout.
+// The shared buffer: records, each followed by the storage's value. src/kernel/native/accept.ts
+// reads this layout.
 struct Record {
   int32_t fd;
   uint16_t remote_port;
@@ -29,7 +29,6 @@ struct Record {
   uint32_t has_storage;
 };
 static_assert(sizeof(Record) == 44);
-constexpr size_t kRecordsAt = 4;
 
 // How long a listener rests when there are no descriptors or memory for its connections.
 constexpr uint64_t kRestMs = 100;
@@ -141,32 +140,20 @@ class Acceptor : public LoopResource {
     Record record = {fd.get(), peer.port, local.port, {}, {}, 0};
     std::memcpy(record.remote_ip, peer.ip, 16);
     std::memcpy(record.local_ip, local.ip, 16);
-    uint8_t* out = buffer_ + kRecordsAt + at * stride_;
+    uint8_t* out = buffer_ + at * stride_;
     if (plan_.storage.valid()) {
       int key = fd.get();
       int err = sys::MapLookup(plan_.storage.get(), &key, out + sizeof(Record), 0);
       record.has_storage = err == 0;
     }
     std::memcpy(out, &record, sizeof(record));
-    fd.release();
+    state()->Lend(std::move(fd));
     return true;
   }
 
   void HandOver(uint32_t count) {
-    std::memset(buffer_, 0, kRecordsAt);
-    {
-      HandleScope scope(state()->env());
-      on_batch_.Call({FromInt(state()->env(), count)});
-    }
-    uint32_t taken = 0;
-    std::memcpy(&taken, buffer_, sizeof(taken));
-    if (taken != 0) return;
-    // JavaScript did not run: the environment is ending.
-    for (uint32_t at = 0; at < count; at++) {
-      int32_t fd = -1;
-      std::memcpy(&fd, buffer_ + kRecordsAt + at * stride_, sizeof(fd));
-      UniqueFd closes(fd);
-    }
+    HandleScope scope(state()->env());
+    on_batch_.Call({FromInt(state()->env(), count)});
   }
 
   // Exhaustion is told once and waited out; anything else is the end of the listener.

@@ -141,8 +141,7 @@ class ConnectTask : public Task {
 };
 
 // (ip, port, sourceIp?, sourcePort, portFirst, portLast, transparent, freebind, mark, keepIdleS,
-// keepIntervalS, keepProbes, timeoutMs, namespaceFd?) -> { id, promise of { fd, address, port } };
-// the descriptor is the addon's until `takeFd`.
+// keepIntervalS, keepProbes, timeoutMs, namespaceFd?) -> { id, promise of { fd, address, port } }.
 // ECONNREFUSED, ETIMEDOUT, ECONNRESET, EHOSTUNREACH, ENETUNREACH, EADDRINUSE, EADDRNOTAVAIL,
 // EAFNOSUPPORT, EPERM (also from a BPF program), EMFILE; ECANCELED after `connectCancel`.
 napi_value Connect(napi_env env, napi_callback_info info) {

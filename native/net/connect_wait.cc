@@ -72,8 +72,8 @@ void ConnectWait::Settle(const Status& result) {
   }
   if (status.ok() && !LocalEndpoint(fd_.get(), &local)) status = Status::Errno("getsockname");
   if (status.ok()) {
-    int fd = state()->Own(std::move(fd_));
-    napi_value value = FromConnected(env, fd, local);
+    napi_value value = FromConnected(env, fd_.get(), local);
+    state()->Lend(std::move(fd_));
     if (value != nullptr) napi_resolve_deferred(env, deferred_, value);
   } else {
     napi_value error = MakeError(env, status);

@@ -121,6 +121,13 @@ test('leaves no descriptor open after everything is closed', (t) => {
   t.is(kernel.control.openDescriptors, 0)
 })
 
+test('a descriptor is closed once', async (t) => {
+  const kernel = fakeKernel()
+  const { fd } = await kernel.listen({ address: '127.0.0.1', port: 0 })
+  kernel.closeFd(fd)
+  throwsErrno(t, 'EBADF', () => kernel.closeFd(fd))
+})
+
 test('a connection reaches the namespace that has the address', async (t) => {
   const kernel = fakeKernel({
     namespaces: { '/a': { addresses: ['10.0.0.1'] }, '/b': { addresses: ['10.0.0.2'] } },

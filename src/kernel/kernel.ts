@@ -229,7 +229,8 @@ export interface SocketAddress {
 }
 
 export interface Accepted {
-  /** Non-blocking, close-on-exec, TCP_NODELAY set. The receiver owns it. */
+  /** Non-blocking, close-on-exec, TCP_NODELAY set. The receiver owns it; what a thread accepted or
+   * connected and did not close is closed when the thread ends. */
   readonly fd: number
   readonly remote: SocketAddress
   readonly local: SocketAddress

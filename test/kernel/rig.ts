@@ -22,6 +22,7 @@ const SOURCES = fileURLToPath(new URL('./bpf/', import.meta.url))
 
 /** Two of them in a process need different names. */
 export async function openNativeRig(name: string): Promise<Rig> {
+  const kernel = nativeKernel()
   const label = `weft-${name}-${process.pid}`
   const root = mkdtempSync(join(tmpdir(), `${label}-`))
   const pins = `/sys/fs/bpf/${label}`
@@ -33,17 +34,19 @@ export async function openNativeRig(name: string): Promise<Rig> {
     if (existsSync(`/run/netns/${label}`)) ip('netns', 'del', label)
     rmSync(root, { recursive: true, force: true })
   }
+  const objects = new Map<string, Buffer>()
   try {
     for (const directory of [pins, cgroup, scratch]) mkdirSync(directory)
     addNamespace(label)
+    for (const name of ['sample', 'refused']) objects.set(name, compile(name, root))
   } catch (error) {
     close()
     throw error
   }
   return {
-    kernel: nativeKernel(),
-    sample: compile('sample', root),
-    refused: compile('refused', root),
+    kernel,
+    sample: member(objects, 'sample'),
+    refused: member(objects, 'refused'),
     pins,
     scratch,
     cgroup,

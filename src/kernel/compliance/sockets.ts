@@ -270,21 +270,27 @@ export const socketSuite: Suite = (test, rig) => {
     throwsErrno(t, 'EINVAL', () => kernel.accept(0, { batchMax: 0 }, () => {}))
   })
 
-  test('descriptors are duplicated and closed exactly once', async (t) => {
+  test('a duplicate keeps its socket open', async (t) => {
     const { kernel } = rig()
     const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
     const copy = kernel.duplicate(listener.fd)
     kernel.closeFd(listener.fd)
-    throwsErrno(t, 'EBADF', () => kernel.closeFd(listener.fd))
     const target = { address: '127.0.0.1', port: listener.local.port, ...TIMEOUT }
     const client = await kernel.connect(target)
     kernel.closeFd(client.fd)
     kernel.closeFd(copy)
-    throwsErrno(t, 'EBADF', () => kernel.duplicate(copy))
-    throwsErrno(t, 'EBADF', () => kernel.setLingerZero(copy))
-    throwsErrno(t, 'EBADF', () => kernel.socketNetnsCookie(copy))
-    throwsErrno(t, 'EBADF', () => kernel.originalDestination(copy))
-    throwsErrno(t, 'EBADF', () => kernel.closeFd(-1))
+    await rejectsErrno(t, 'ECONNREFUSED', () => kernel.connect(target))
+  })
+
+  test('what is no descriptor is EBADF', (t) => {
+    const { kernel } = rig()
+    for (const fd of [NO_FD, -1, 1.5]) {
+      throwsErrno(t, 'EBADF', () => kernel.closeFd(fd))
+      throwsErrno(t, 'EBADF', () => kernel.duplicate(fd))
+      throwsErrno(t, 'EBADF', () => kernel.setLingerZero(fd))
+      throwsErrno(t, 'EBADF', () => kernel.socketNetnsCookie(fd))
+      throwsErrno(t, 'EBADF', () => kernel.originalDestination(fd))
+    }
   })
 
   test('linger zero ends a connection by reset', async (t) => {

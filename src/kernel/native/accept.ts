@@ -5,8 +5,6 @@ import { attempt, toKernelError } from '../errno.ts'
 import type { Accepted, AcceptOptions, Acceptor } from '../kernel.ts'
 import type { Addon } from './addon.ts'
 
-/** One word that says the batch was taken; then the records. */
-const RECORDS_AT = 4
 /** fd 4, remote port 2, local port 2, remote ip 16, local ip 16, has storage 4. */
 const RECORD_BYTES = 44
 const BATCH_MAX = 4096
@@ -21,14 +19,12 @@ export function nativeAccept(
   const batchMax = checkInteger('accept: batchMax', options.batchMax, 1, BATCH_MAX)
   const valueSize = options.storage?.valueSize ?? 0
   const stride = Math.ceil((RECORD_BYTES + valueSize) / 4) * 4
-  const buffer = Buffer.alloc(RECORDS_AT + batchMax * stride)
+  const buffer = Buffer.alloc(batchMax * stride)
   const onBatch = (count: number): void => {
     const accepted: Accepted[] = []
     for (let at = 0; at < count; at++) {
-      accepted.push(decode(buffer, RECORDS_AT + at * stride, valueSize))
+      accepted.push(decode(buffer, at * stride, valueSize))
     }
-    // From here on the descriptors are the receiver's: the addon no longer closes them.
-    buffer[0] = 1
     onAccept(accepted)
   }
   const onError = (error: Error): void => {

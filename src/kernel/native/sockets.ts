@@ -97,7 +97,9 @@ async function listen(addon: Addon, spec: ListenSpec, namespaceFd?: number): Pro
     spec.v6Only ?? false,
     namespaceFd,
   )
-  return take(addon, bound)
+  // From now on the listener is the caller's and outlives this thread.
+  addon.takeFd(bound.fd)
+  return toBound(bound)
 }
 
 async function connect(addon: Addon, spec: ConnectSpec, namespaceFd?: number): Promise<Bound> {
@@ -123,15 +125,13 @@ async function connect(addon: Addon, spec: ConnectSpec, namespaceFd?: number): P
   const cancel = (): void => addon.connectCancel(id)
   signal?.addEventListener('abort', cancel, { once: true })
   try {
-    return take(addon, await promise)
+    return toBound(await promise)
   } finally {
     signal?.removeEventListener('abort', cancel)
   }
 }
 
-/** From now on the descriptor is the caller's; before, the addon closes it if the thread ends. */
-function take(addon: Addon, { fd, address, port }: RawConnected): Bound {
-  addon.takeFd(fd)
+function toBound({ fd, address, port }: RawConnected): Bound {
   return { fd, local: { address, port } }
 }
 
