@@ -43,7 +43,8 @@ export function machineProblems(facts) {
   if (!isKernelNewEnough(facts.kernelRelease)) {
     found.push(
       `weft needs Linux ${KERNEL_MINIMUM.join('.')} or newer, and this is ` +
-        `${facts.kernelRelease}: boot a newer kernel (Debian 13 and Ubuntu 24.04 have one, Debian 12 in its backports).`,
+        `${facts.kernelRelease}: boot a newer kernel (Debian 13 and Ubuntu 24.04 have one, and ` +
+        'Debian 12 has one in its backports).',
     )
   }
   if (!facts.btf) {

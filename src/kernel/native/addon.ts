@@ -193,7 +193,8 @@ export interface RawChannel {
 export function loadAddon(): Addon {
   const root = new URL('../../../', import.meta.url)
   const arch = process.arch
-  const places = [`prebuilds/linux-${arch}/weft.node`, 'build/Release/weft.node'].map((path) =>
+  // A clone's own build first: what `npm pack` once left in prebuilds/ may be older.
+  const places = ['build/Release/weft.node', `prebuilds/linux-${arch}/weft.node`].map((path) =>
     fileURLToPath(new URL(path, root)),
   )
   const named = process.env.WEFT_NATIVE
