@@ -25,6 +25,7 @@ const log = memoryLog()
 const datapath = openDatapath({ kernel, log }, paths)
 const namespaces = new Map<string, Namespace>()
 const acceptors = new Map<number, Acceptor>()
+const served = new Map<string, PodListener[]>()
 const sockets = new Set<Socket>()
 const entries: AccessEntry[] = []
 /** Connections accepted, by `class worker`. */
@@ -32,7 +33,8 @@ const accepted: Record<string, number> = {}
 let manner: 'answer' | 'hold' = 'answer'
 let origins: BpfMap | undefined
 
-function serve(listeners: readonly PodListener[]): void {
+function serve(uid: string, listeners: readonly PodListener[]): void {
+  served.set(uid, [...(served.get(uid) ?? []), ...listeners])
   for (const listener of listeners) {
     const storage = origins
     if (storage === undefined) throw new Error('serve before start')
@@ -40,6 +42,13 @@ function serve(listeners: readonly PodListener[]): void {
       for (const connection of batch) take(listener, connection)
     })
     acceptors.set(listener.fd, acceptor)
+  }
+}
+
+function letGo(listeners: readonly PodListener[]): void {
+  for (const { fd } of listeners) {
+    acceptors.get(fd)?.stop()
+    acceptors.delete(fd)
   }
 }
 
@@ -107,10 +116,13 @@ const commands: Record<string, (input: any) => unknown> = {
     namespaces.get(uid)?.close()
     namespaces.set(uid, namespace)
     const pod = await datapath.enrol({ uid, namespace, device: 'eth0', addresses })
-    serve(pod.listeners)
+    serve(uid, pod.listeners)
     return { cookie: String(pod.cookie), listeners: pod.listeners }
   },
   withdraw: async (uid: string) => {
+    // As workers do: whoever accepts on a listener lets go of it before it is closed.
+    letGo(served.get(uid) ?? [])
+    served.delete(uid)
     await datapath.withdraw(uid)
     namespaces.get(uid)?.close()
     namespaces.delete(uid)
@@ -138,8 +150,16 @@ const commands: Record<string, (input: any) => unknown> = {
     datapath.silenceWorker(worker)
   },
   revive: async (worker: number) => {
+    // What was queued on the old listeners has been accepted by now.
+    for (const [uid, listeners] of served) {
+      letGo(listeners.filter((listener) => listener.worker === worker))
+      served.set(
+        uid,
+        listeners.filter((listener) => listener.worker !== worker),
+      )
+    }
     const revived = await datapath.reviveWorker(worker)
-    for (const { listeners } of revived) serve(listeners)
+    for (const { uid, listeners } of revived) serve(uid, listeners)
     return revived
   },
   deliver,

@@ -70,13 +70,13 @@ export function isLinkAlive(kernel: Kernel, path: string): boolean {
   }
 }
 
-/** A pin that is no link (of another program, or damaged) is removed. */
+/** A pin that is no link is removed; any other failure says nothing about the link and throws. */
 function openLink(kernel: Kernel, path: string): BpfLink | undefined {
   if (!existsSync(path)) return undefined
   try {
     return kernel.openPinnedLink(path)
   } catch (error) {
-    if (!(error instanceof KernelError)) throw error
+    if (!(error instanceof KernelError && error.errnoName === 'EINVAL')) throw error
     rmSync(path, { force: true })
     return undefined
   }
