@@ -207,6 +207,16 @@ test('drops plaintext for a port of the mesh', async (t) => {
   await close()
 })
 
+test('delivers nothing that met the listener itself, on loopback', async (t) => {
+  const { b, mesh } = shop()
+  const { server, close } = await nodes(mesh)
+  const entry = await server.exposePlaintext(b, 40_000, '127.0.0.1')
+  const caller = new Client(b.addresses[0] ?? '', entry)
+  await caller.over()
+  t.is((await server.entry(0)).reason, 'illegal-port')
+  await close()
+})
+
 test('ends a live connection when a change of policy forbids it', async (t) => {
   const { a, b, mesh, vip } = shop()
   const { client, server, close } = await nodes(mesh)

@@ -1,5 +1,6 @@
 // The page to read first: what becomes of a connection, step by step. Every function returns how
 // it ended; the caller (`data-plane.ts`) reports that, exactly once.
+import { formatEndpoint } from '../base/ip.ts'
 import type { Accepted } from '../kernel/kernel.ts'
 import type { Ending, PeerIdentity } from '../model/facts.ts'
 import { LIMITS } from '../model/limits.ts'
@@ -82,7 +83,9 @@ export async function serveInboundPlaintext(
   parts: PipelineParts,
 ): Promise<Ending> {
   const target = connection.destination
-  if (isMeshPort(target.port)) return broken(client, 'illegal-port', `port ${target.port}`)
+  // A program of the pod met the listener itself, on loopback: a delivery there would come back here.
+  const own = connection.pod.addresses.includes(target.ip)
+  if (!own || isMeshPort(target.port)) return broken(client, 'illegal-port', meshPort(target))
   const workload = await localWorkload(connection, parts)
   if (workload === undefined) return broken(client, 'unknown-workload', connection.pod.uid)
   connection.destinationWorkload = workload
@@ -101,6 +104,10 @@ function localWorkload(
   parts: PipelineParts,
 ): TableWorkload | undefined | Promise<TableWorkload | undefined> {
   return parts.view.workload(connection.pod.uid, LIMITS.workloadWaitMs, connection.signal)
+}
+
+function meshPort({ ip, port }: Address): string {
+  return `${formatEndpoint(ip, port)} is not the workload's`
 }
 
 /** Nothing was read from the client; it sees its connection reset. */

@@ -110,8 +110,8 @@ export interface Node {
   capture(pod: TableWorkload, ip: string, port: number): Promise<number>
   /** Serves the pod's HBONE port. */
   expose(pod: TableWorkload): Promise<void>
-  /** Connections to the returned port are plaintext from outside for `port` of the pod. */
-  exposePlaintext(pod: TableWorkload, port: number): Promise<number>
+  /** Connections to the returned port are plaintext for `port` of the pod, or of `local`. */
+  exposePlaintext(pod: TableWorkload, port: number, local?: string): Promise<number>
   entry(at: number): Promise<AccessEntry>
   close(): Promise<void>
 }
@@ -174,10 +174,10 @@ export async function startNode(
       const { fd } = await open(pod.addresses[0] ?? '', LIMITS.hbonePort)
       plane.listen(podOf(pod), [{ class: 'hbone', fd }])
     },
-    async exposePlaintext(pod, port) {
+    async exposePlaintext(pod, port, local) {
       const address = pod.addresses[0] ?? ''
       const { fd, port: at } = await open(address, 0)
-      kernel.locals.set(fd, { address, port })
+      kernel.locals.set(fd, { address: local ?? address, port })
       plane.listen(podOf(pod), [{ class: 'plaintext', fd }])
       return at
     },
