@@ -96,7 +96,7 @@ export class DataPlane {
     }
     this.#sessions = new InboundSessions(
       { transport, identities, pipeline: this.#pipeline, meter: this.#meter },
-      (connection, serve) => this.#run(connection, serve),
+      (connection, serve, abandon) => this.#run(connection, serve, abandon),
       () => this.#full(),
     )
     this.#listeners = new PodListeners(
@@ -154,20 +154,25 @@ export class DataPlane {
       this.#parts.clock.after(deadlineMs, resolve)
     })
     await Promise.race([this.#live.empty(), late])
-    const forced = this.#live.stop('draining')
-    await this.#live.empty()
+    const forced = this.#live.size
+    await this.#endAll()
     return forced
   }
 
   /** Ends everything at once; resolves when it is closed and reported. */
   async stop(): Promise<void> {
     this.#listeners.stop()
-    this.#live.stop('draining')
-    await this.#live.empty()
-    this.#sessions.destroyAll()
-    this.#pool.stop('draining')
+    await this.#endAll()
     this.#forgetIdentities()
     await this.#parts.accessLog.flush()
+  }
+
+  /** Sessions too, or their peers would go on opening streams. */
+  async #endAll(): Promise<void> {
+    this.#live.stop('draining')
+    this.#sessions.destroyAll()
+    this.#pool.stop('draining')
+    await this.#live.empty()
   }
 
   stats(): DataPlaneStats {
@@ -181,21 +186,19 @@ export class DataPlane {
   readonly #outbound = (pod: LocalPod, accepted: Accepted): void => {
     const connection = this.#connection('outbound', 'passthrough', pod, accepted)
     const client = this.#streams.adopt(accepted.fd)
-    this.#run(connection, () =>
-      this.#full()
-        ? overloaded(() => client.abort())
-        : serveOutbound(connection, accepted, client, this.#pipeline),
-    )
+    const abort = (): void => client.abort()
+    const serve = (): Ending | Promise<Ending> =>
+      this.#full() ? overloaded(abort) : serveOutbound(connection, accepted, client, this.#pipeline)
+    this.#run(connection, serve, abort)
   }
 
   readonly #plaintext = (pod: LocalPod, accepted: Accepted): void => {
     const connection = this.#connection('inbound', 'plaintext', pod, accepted)
     const client = this.#streams.adopt(accepted.fd)
-    this.#run(connection, () =>
-      this.#full()
-        ? overloaded(() => client.abort())
-        : serveInboundPlaintext(connection, client, this.#pipeline),
-    )
+    const abort = (): void => client.abort()
+    const serve = (): Ending | Promise<Ending> =>
+      this.#full() ? overloaded(abort) : serveInboundPlaintext(connection, client, this.#pipeline)
+    this.#run(connection, serve, abort)
   }
 
   #connection(
@@ -210,7 +213,7 @@ export class DataPlane {
   }
 
   /** The one place where unknown errors of a connection end, and where its ending is reported. */
-  #run(connection: Connection, serve: () => Ending | Promise<Ending>): void {
+  #run(connection: Connection, serve: () => Ending | Promise<Ending>, abandon: () => void): void {
     this.#live.add(connection)
     this.#meter.opened(connection.direction)
     void Promise.resolve()
@@ -219,6 +222,7 @@ export class DataPlane {
         const stack = error instanceof Error ? error.stack : undefined
         this.#parts.log.error('proxy.internal', { error: errorText(error), stack })
         connection.stop('internal')
+        abandon()
         return { reason: 'internal', detail: errorText(error), sentBytes: 0, receivedBytes: 0 }
       })
       .then((ending) => {

@@ -3,8 +3,8 @@
 import type { Clock } from '../../base/clock.ts'
 import type { ConnectSpec, Kernel } from '../../kernel/kernel.ts'
 import type { Address, Connection } from '../connection.ts'
-import { type Dialled, dialSocket, KEEP_ALIVE } from '../outbound/dial.ts'
-import type { SocketStreams } from '../stream/socket-stream.ts'
+import { type Dialled, dialSocket } from '../outbound/dial.ts'
+import { KEEP_ALIVE, type SocketStreams } from '../stream/socket-stream.ts'
 
 export interface DeliverParts {
   readonly kernel: Pick<Kernel, 'connect'>

@@ -8,9 +8,9 @@ import { LIMITS } from '../../model/limits.ts'
 import type { LocalPod } from '../../model/messages.ts'
 import { REASONS, type Reason } from '../../model/reason.ts'
 import { parseSpiffeId } from '../../model/spiffe-id.ts'
-import { identityOf } from '../../model/workload.ts'
 import type { ProxyMeter } from '../../telemetry/proxy-cells.ts'
 import { Connection } from '../connection.ts'
+import { identityOf } from '../identity-of.ts'
 import { type PipelineParts, serveInboundTunnel } from '../pipeline.ts'
 import { stopOf } from '../stream/byte-stream.ts'
 import type { InboundRequest, ServedSession, TunnelTransport } from '../tunnel/port.ts'
@@ -22,8 +22,12 @@ export interface InboundSessionsParts {
   readonly meter: ProxyMeter
 }
 
-/** Serves, counts and reports a connection. */
-export type Run = (connection: Connection, serve: () => Ending | Promise<Ending>) => void
+/** Serves, counts and reports a connection; `abandon` lets go of it after a defect. */
+export type Run = (
+  connection: Connection,
+  serve: () => Ending | Promise<Ending>,
+  abandon: () => void,
+) => void
 
 interface Held {
   readonly session: ServedSession
@@ -65,7 +69,12 @@ export class InboundSessions {
     void this.#handshake(handshake, accepted).then((failure) => {
       this.#handshakes.delete(handshake)
       if (failure === undefined) return
-      this.#run(handshake, () => ({ ...failure, sentBytes: 0, receivedBytes: 0 }))
+      const ending: Ending = { ...failure, sentBytes: 0, receivedBytes: 0 }
+      this.#run(
+        handshake,
+        () => ending,
+        () => {},
+      )
     })
   }
 
@@ -104,15 +113,16 @@ export class InboundSessions {
     const served = await transport.serve({
       fd: accepted.fd,
       identity: ready,
+      signal,
       onRequest: (session, request) => this.#request(pod, handshake, local, session, request),
     })
-    if (!served.ok) return served.error
-    const { session, closed } = served.value
     if (signal.aborted) {
-      session.destroy()
+      if (served.ok) served.value.session.destroy()
       const stop = stopOf(signal)
       return { reason: stop.reason, detail: stop.detail ?? 'during the handshake' }
     }
+    if (!served.ok) return served.error
+    const { session, closed } = served.value
     const leftMs = ready.notAfterMs - EXPIRY_MARGIN_MS - pipeline.clock.nowMs()
     const expiry = pipeline.clock.after(leftMs, () => session.retire())
     const held: Held = { session, uid: pod.uid, identity: ready, expiry }
@@ -155,14 +165,16 @@ export class InboundSessions {
       connection.sourceWorkload = this.#namedBy(session.peer.id, source.ip)
     }
     request.onGone(() => connection.stop('downstream-reset', 'before an answer'))
-    this.#run(connection, () => {
+    const refuse = (reason: Reason): void => request.refuse(REASONS[reason].hbone)
+    const serve = (): Ending | Promise<Ending> => {
       if (!this.#full()) {
         return serveInboundTunnel(connection, request, local, session.peer, pipeline)
       }
       const failure = overloaded()
-      request.refuse(REASONS[failure.reason].hbone)
+      refuse(failure.reason)
       return { ...failure, sentBytes: 0, receivedBytes: 0 }
-    })
+    }
+    this.#run(connection, serve, () => refuse('internal'))
   }
 
   /** The workload at the peer's address, if its identity is the one that was proven. */

@@ -6,9 +6,9 @@ import type { ConnectionFacts } from '../../model/facts.ts'
 import { LIMITS } from '../../model/limits.ts'
 import { REASONS } from '../../model/reason.ts'
 import type { Tables, TableWorkload } from '../../model/tables.ts'
-import { identityOf } from '../../model/workload.ts'
 import { authorize } from '../../policy/authorize.ts'
 import type { Connection } from '../connection.ts'
+import { identityOf } from '../identity-of.ts'
 import type { SecurityCache } from '../security-cache.ts'
 import type { ByteStream } from '../stream/byte-stream.ts'
 import {
@@ -106,7 +106,7 @@ function judge(
   connection.version = tables.version
   const verdict = authorize(parts.security.policiesOf(tables, workload, 'source'), facts)
   if (verdict.kind === 'undecided') return undefined
-  connection.policy = verdict.by
+  if (verdict.by !== 'no-policy') connection.policy = verdict.by
   if (verdict.kind === 'allow') return undefined
   return { reason: verdict.reason, detail: `${verdict.by}, judged at the source` }
 }

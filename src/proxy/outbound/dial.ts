@@ -10,10 +10,10 @@ import { type ConnectSpec, type Kernel, KernelError } from '../../kernel/kernel.
 import { LIMITS } from '../../model/limits.ts'
 import type { Reason } from '../../model/reason.ts'
 import type { TableService, TableWorkload } from '../../model/tables.ts'
-import { identityOf } from '../../model/workload.ts'
 import type { Connection } from '../connection.ts'
+import { identityOf } from '../identity-of.ts'
 import { type ByteStream, stopOf } from '../stream/byte-stream.ts'
-import type { SocketStreams } from '../stream/socket-stream.ts'
+import { KEEP_ALIVE, type SocketStreams } from '../stream/socket-stream.ts'
 import { requestHeaders } from '../tunnel/headers.ts'
 import type { Tunnels } from '../tunnel/port.ts'
 import type { Endpoint } from './endpoints.ts'
@@ -33,9 +33,6 @@ export interface DialFailure {
 }
 
 export type Dialled = Result<ByteStream, DialFailure>
-
-/** Source: ztunnel, KEEPALIVE_TIME / INTERVAL / RETRIES. */
-export const KEEP_ALIVE = { idleS: 180, intervalS: 180, probes: 9 } as const
 
 export interface Leg {
   readonly connection: Connection

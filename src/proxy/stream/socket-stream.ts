@@ -8,6 +8,9 @@ import type { ByteStream, StreamHandler } from './byte-stream.ts'
 /** The part of the kernel port a socket stream needs. */
 export type SocketKernel = Pick<Kernel, 'setLingerZero' | 'closeFd'>
 
+/** Source: ztunnel, KEEPALIVE_TIME / INTERVAL / RETRIES. */
+export const KEEP_ALIVE = { idleS: 180, intervalS: 180, probes: 9 } as const
+
 /** Writes of at least this size are held until the loop has read everything it has, so that
  * adjacent pieces of one turn become one system call; smaller ones go at once. */
 const CORK_BYTES_MIN = 8_192

@@ -55,6 +55,7 @@ export async function serveTunnels(
         .serve({
           fd: accepted.fd,
           identity: held(bench.identities, SERVER_ID),
+          signal: new AbortController().signal,
           onRequest: (_session, request) => requests.push(request),
         })
         .then((served) => {

@@ -94,6 +94,8 @@ export interface ServeSpec {
   /** Owned by the session from here on. */
   readonly fd: number
   readonly identity: WorkloadIdentity
+  /** Ends the handshake; a session that is up is ended by `destroy`. */
+  readonly signal: AbortSignal
   readonly onRequest: (session: ServedSession, request: InboundRequest) => void
 }
 

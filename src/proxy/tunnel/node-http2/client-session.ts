@@ -11,10 +11,14 @@ import { H2Stream, type SessionLoad } from './h2-stream.ts'
 import { keepAlive } from './keepalive.ts'
 import { plainHeaders } from './plain-headers.ts'
 
+/** A peer waits for its tables and connects to the workload before it answers. */
+const ANSWER_TIMEOUT_MS = 2 * LIMITS.handshakeTimeoutMs
+
 const GOING = 'the session takes no more streams'
 
 export class ClientSession implements TunnelSession {
   readonly #session: ClientHttp2Session
+  readonly #clock: Clock
   readonly #load: SessionLoad = { queuedBytes: 0, lost: false }
   readonly #onClosing: (() => void)[] = []
   readonly #onClosed: (() => void)[] = []
@@ -23,6 +27,7 @@ export class ClientSession implements TunnelSession {
 
   constructor(session: ClientHttp2Session, socket: TLSSocket, clock: Clock) {
     this.#session = session
+    this.#clock = clock
     // Before http2's own listener, which ends the streams as if they had been cancelled.
     socket.prependListener('close', () => {
       this.#load.lost = true
@@ -116,10 +121,16 @@ export class ClientSession implements TunnelSession {
         settle(err({ reason: stopOf(signal).reason, detail: 'cancelled' }))
       }
       const settle = (result: Result<OpenStream, TunnelFailure>): void => {
+        timer.cancel()
         signal.removeEventListener('abort', cancel)
         stream.removeListener('close', lost)
         resolve(result)
       }
+      const timer = this.#clock.after(ANSWER_TIMEOUT_MS, () => {
+        stream.close(constants.NGHTTP2_CANCEL)
+        const detail = `the peer did not answer CONNECT within ${ANSWER_TIMEOUT_MS} ms`
+        settle(err({ reason: 'connect-failed', detail }))
+      })
       const lost = (): void => settle(err(this.#unanswered(stream)))
       signal.addEventListener('abort', cancel)
       stream.once('close', lost)

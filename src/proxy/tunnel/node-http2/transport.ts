@@ -16,6 +16,7 @@ import { LIMITS } from '../../../model/limits.ts'
 import type { LocalPod } from '../../../model/messages.ts'
 import { parseSpiffeId } from '../../../model/spiffe-id.ts'
 import { stopOf } from '../../stream/byte-stream.ts'
+import { KEEP_ALIVE } from '../../stream/socket-stream.ts'
 import type {
   ServeOutcome,
   ServeSpec,
@@ -54,7 +55,7 @@ export class NodeTunnels implements TunnelTransport {
     let fd: number
     try {
       const { address, port } = peer
-      const spec = { address, port, timeoutMs, signal }
+      const spec = { address, port, keepAlive: KEEP_ALIVE, timeoutMs, signal }
       const connected = await this.#parts.kernel.connect(spec, from.namespaceFd)
       fd = connected.fd
     } catch (error) {
@@ -71,12 +72,16 @@ export class NodeTunnels implements TunnelTransport {
     // A connection may break before TLS listens to it.
     raw.on('error', () => {})
     const trustDomain = parseSpiffeId(spec.identity.id)?.trustDomain ?? ''
+    raw.setKeepAlive(true, KEEP_ALIVE.idleS * 1_000)
+    const cancel = (): void => void raw.destroy()
+    spec.signal.addEventListener('abort', cancel)
     const accepted = await acceptClient(raw, {
       identity: spec.identity,
       expectation: { trustDomain, nowMs: clock.nowMs() },
       reader: this.#reader,
       timeoutMs: LIMITS.handshakeTimeoutMs,
     })
+    spec.signal.removeEventListener('abort', cancel)
     if (accepted.kind === 'refused') return err(accepted)
     const session = new ServerSession(accepted.socket, accepted.peer, clock, spec.onRequest)
     return ok({ session, closed: session.closed })
