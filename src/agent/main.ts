@@ -17,6 +17,7 @@ import { nativeKernel } from '../kernel/native.ts'
 import type { Registry, Rules } from '../model/registry.ts'
 import type { TablesPatch } from '../model/tables.ts'
 import { openAccessLog } from '../telemetry/access-log.ts'
+import { proxyBoard } from '../telemetry/proxy-cells.ts'
 import { Applier } from './apply.ts'
 import { enterAgentCgroup, leaveAgentCgroup } from './cgroups.ts'
 import { ConfigQueue } from './config-queue.ts'
@@ -38,6 +39,8 @@ export interface Agent {
   stop(mode: StopMode): Promise<void>
   /** Reads the configuration directory again. */
   reload(): void
+  /** Counters of all workers together, and the kernel's, since they were made. */
+  status(): Readonly<Record<string, number>>
 }
 
 type Step = (mode: StopMode) => Promise<void> | void
@@ -55,8 +58,7 @@ export async function startAgent(options: AgentOptions, log: Log, cgroup2: strin
     }
   }
   try {
-    const reload = await build(options, log, cgroup2, steps)
-    return { stop: undo, reload }
+    return { stop: undo, ...(await build(options, log, cgroup2, steps)) }
   } catch (error) {
     await undo('keep')
     throw error
@@ -68,7 +70,7 @@ async function build(
   log: Log,
   cgroup2: string,
   steps: Step[],
-): Promise<() => void> {
+): Promise<Omit<Agent, 'stop'>> {
   // Configuration first: a node with a bad one should not come up half.
   const issues = new IssueReport(log)
   let offer: ((update: { world: Parameters<ConfigQueue['offer']>[0] }) => void) | undefined
@@ -135,7 +137,10 @@ async function build(
   connected.watch.start()
   steps.push(() => connected.watch.stop())
   await enroller.reconcile()
-  return () => files.reload()
+  return {
+    reload: () => void files.reload(),
+    status: () => ({ ...connected.board.totals(), ...datapath.counters() }),
+  }
 }
 
 interface Grounds {
@@ -148,13 +153,17 @@ interface Grounds {
 function connect(options: AgentOptions, log: Log, grounds: Grounds) {
   const { datapath, kernel } = grounds
   const marks = new EnrolmentMarks(join(options.stateDirectory, 'enrolled'))
+  const board = proxyBoard(options.workers)
   const pool: WorkerPool = new WorkerPool(
     {
       log,
-      onDeath: (worker) => workerDied(recovery, worker),
+      onDeath: (worker) => {
+        board.retire(worker)
+        return workerDied(recovery, worker)
+      },
       onReplaced: (worker, serving) => workerReplaced(recovery, worker, serving),
     },
-    workerData(options, datapath),
+    workerData(options, datapath, board.buffer),
   )
   const keeper = new CertificateKeeper(
     {
@@ -232,12 +241,13 @@ function connect(options: AgentOptions, log: Log, grounds: Grounds) {
     await pool.askAll({ kind: 'drain', deadlineMs }, 'drained')
   }
   const accessLog = openAccessLog(options.accessLog)
-  return { pool, enroller, config, watch, applier, apply, drain, accessLog }
+  return { pool, enroller, config, watch, applier, apply, drain, accessLog, board }
 }
 
 function workerData(
   options: AgentOptions,
   datapath: { readonly originMapId: number },
+  cells: SharedArrayBuffer,
 ): readonly WorkerData[] {
   return Array.from({ length: options.workers }, (_, worker) => ({
     worker,
@@ -245,6 +255,8 @@ function workerData(
     accessLog: options.accessLog,
     heapMaxMb: 2048,
     originMapId: datapath.originMapId,
+    workers: options.workers,
+    cells,
   }))
 }
 

@@ -11,6 +11,7 @@ import { nativeKernel } from '../kernel/native.ts'
 import type { FromWorker, ToWorker } from '../model/messages.ts'
 import { DataPlane } from '../proxy/data-plane.ts'
 import { openAccessLog } from '../telemetry/access-log.ts'
+import { proxyBoard } from '../telemetry/proxy-cells.ts'
 
 export interface WorkerData {
   readonly worker: number
@@ -19,6 +20,9 @@ export interface WorkerData {
   readonly heapMaxMb: number
   /** Id of the BPF map that holds original destinations of accepted sockets. */
   readonly originMapId: number
+  readonly workers: number
+  /** Buffer of the board that every worker counts on, each in its own row. */
+  readonly cells: SharedArrayBuffer
 }
 
 function run(port: NonNullable<typeof parentPort>, data: WorkerData): void {
@@ -38,6 +42,7 @@ function run(port: NonNullable<typeof parentPort>, data: WorkerData): void {
       log: messageLog(send),
       clock: systemClock,
       random: systemRandom,
+      cells: proxyBoard(data.workers, data.cells),
     },
     { worker: data.worker },
   )

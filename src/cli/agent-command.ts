@@ -124,12 +124,15 @@ async function runAgent(flags: Flags, exit: (code: number) => void): Promise<voi
     return
   }
   const onReload = (): void => agent.reload()
+  const onStatus = (): void => log.info('agent.status', agent.status())
   process.on('SIGHUP', onReload)
+  process.on('SIGUSR2', onStatus)
   process.stdout.write(
     `${JSON.stringify({ event: 'agent.ready', node: options.nodeName, pid: process.pid })}\n`,
   )
   const caught = await signal
   process.off('SIGHUP', onReload)
+  process.off('SIGUSR2', onStatus)
   // A service manager's TERM is a restart more often than an end: stay closed. Ctrl-C is an end.
   const mode = flags.onStop ?? (caught === 'SIGTERM' ? 'keep' : 'remove')
   log.info('agent.stopping', { signal: caught, mode })
