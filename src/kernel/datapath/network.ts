@@ -25,7 +25,10 @@ interface ShownLink {
 
 /** Throws MeshError `datapath.device` unless the device is a veth whose other end is ours. */
 export async function findDevice(namespace: Namespace, name: string): Promise<PodDevice> {
-  const [device] = await showLinks(namespace.fd, ['dev', name])
+  if (!/^[\w.@:-]{1,15}$/.test(name)) {
+    throw new MeshError('datapath.device', `"${name}" is not the name of a device`)
+  }
+  const [device] = await showLinks(namespace.fd, `dev ${name}`)
   const kind = device?.linkinfo?.info_kind
   if (device?.link_index === undefined || kind !== 'veth') {
     throw new MeshError(
@@ -33,7 +36,7 @@ export async function findDevice(namespace: Namespace, name: string): Promise<Po
       `device ${name} of the pod is ${kind ?? 'not virtual'}, but only the ends of a veth pair can be guarded`,
     )
   }
-  const ours = await showLinks(undefined, ['type', 'veth'])
+  const ours = await showLinks(undefined, 'type veth')
   const host = ours.find(
     (link) => link.ifindex === device.link_index && link.link_index === device.ifindex,
   )
@@ -48,7 +51,8 @@ export async function findDevice(namespace: Namespace, name: string): Promise<Po
 
 /**
  * A delivery keeps its client's address, so the workload's answers would leave the pod. Sockets
- * inherit the mark of the SYN (tcp_fwmark_accept) and marked packets stay on lo.
+ * inherit the mark of the SYN (tcp_fwmark_accept) and marked packets stay on lo. Made again where
+ * it exists already, and verified.
  */
 export async function addRoutes(
   kernel: Kernel,
@@ -56,58 +60,38 @@ export async function addRoutes(
   families: readonly (4 | 6)[],
 ): Promise<void> {
   await kernel.writeFileIn(namespace.fd, '/proc/sys/net/ipv4/tcp_fwmark_accept', '1')
-  await ip(namespace.fd, ['link', 'set', 'lo', 'up'])
-  for (const family of families) {
-    if (!(await hasRule(namespace.fd, family))) {
-      await ip(namespace.fd, [`-${family}`, 'rule', 'add', 'fwmark', MARK, 'lookup', `${TABLE}`])
-    }
-    const route = ['local', 'default', 'dev', 'lo', 'table', `${TABLE}`]
-    await ip(namespace.fd, [`-${family}`, 'route', 'replace', ...route])
-    const routes = await ip(namespace.fd, [`-${family}`, 'route', 'show', 'table', `${TABLE}`])
-    if (!/^local default dev lo/m.test(routes) || !(await hasRule(namespace.fd, family))) {
-      throw new MeshError(
-        'datapath.routes',
-        `IPv${family} answers to mark ${MARK} are not routed to lo: table ${TABLE} holds "${routes.trim()}"`,
-      )
-    }
-  }
+  const steps = families.flatMap((family) => [
+    `ip -${family} rule show fwmark ${MARK} | grep -q 'lookup ${TABLE}' ||
+      ip -${family} rule add fwmark ${MARK} lookup ${TABLE}`,
+    `ip -${family} route replace local default dev lo table ${TABLE}`,
+    `ip -${family} rule show fwmark ${MARK} | grep 'lookup ${TABLE}'`,
+    `ip -${family} route show table ${TABLE} | grep '^local default dev lo'`,
+  ])
+  await inside(namespace.fd, ['ip link set lo up', ...steps])
 }
 
 /** Also in a namespace that is half gone: what cannot be removed is gone with it. */
 export async function removeRoutes(kernel: Kernel, namespace: Namespace): Promise<void> {
-  for (const family of [4, 6] as const) {
-    try {
-      while (await hasRule(namespace.fd, family)) {
-        await ip(namespace.fd, [`-${family}`, 'rule', 'del', 'fwmark', MARK, 'lookup', `${TABLE}`])
-      }
-      await ip(namespace.fd, [`-${family}`, 'route', 'flush', 'table', `${TABLE}`])
-    } catch (error) {
-      if (!(error instanceof MeshError)) throw error
-    }
-  }
+  const steps = ([4, 6] as const).flatMap((family) => [
+    `while ip -${family} rule del fwmark ${MARK} lookup ${TABLE} 2>/dev/null; do :; done`,
+    `ip -${family} route flush table ${TABLE} 2>/dev/null || true`,
+  ])
+  await inside(namespace.fd, steps)
   await kernel.writeFileIn(namespace.fd, '/proc/sys/net/ipv4/tcp_fwmark_accept', '0')
 }
 
-async function hasRule(namespaceFd: number, family: 4 | 6): Promise<boolean> {
-  const rules = await ip(namespaceFd, [`-${family}`, 'rule', 'show', 'fwmark', MARK])
-  return new RegExp(`lookup ${TABLE}\\b`).test(rules)
-}
-
-async function showLinks(
-  namespaceFd: number | undefined,
-  selector: readonly string[],
-): Promise<ShownLink[]> {
-  const text = await ip(namespaceFd, ['-j', '-d', 'link', 'show', ...selector])
+async function showLinks(namespaceFd: number | undefined, selector: string): Promise<ShownLink[]> {
+  const text = await inside(namespaceFd, [`ip -j -d link show ${selector}`])
   return JSON.parse(text === '' ? '[]' : text) as ShownLink[]
 }
 
-/** Runs `ip` in a namespace; rejects with MeshError `datapath.ip` and what it said. */
-function ip(namespaceFd: number | undefined, args: readonly string[]): Promise<string> {
+/** Runs lines of shell in a namespace, all in one process: an enrolment waits for it. */
+function inside(namespaceFd: number | undefined, lines: readonly string[]): Promise<string> {
   const enter =
     namespaceFd === undefined
       ? []
       : ['nsenter', `--net=/proc/${process.pid}/fd/${namespaceFd}`, '--']
-  const [file = 'ip', ...rest] = [...enter, 'ip', ...args]
+  const [file = 'sh', ...rest] = [...enter, 'sh', '-ec', lines.join('\n')]
   const child = spawn(file, rest, { stdio: ['ignore', 'pipe', 'pipe'], timeout: TIMEOUT_MS })
   let out = ''
   let said = ''
@@ -118,12 +102,12 @@ function ip(namespaceFd: number | undefined, args: readonly string[]): Promise<s
     said += text
   })
   const failed = (why: string, cause?: unknown): MeshError =>
-    new MeshError('datapath.ip', `ip ${args.join(' ')}: ${why}`, { cause })
+    new MeshError('datapath.ip', `${why} (in: ${lines.join('; ')})`, { cause })
   return new Promise((resolve, reject) => {
-    child.on('error', (error) => reject(failed(`${errorText(error)}; install iproute2`, error)))
+    child.on('error', (error) => reject(failed(`${errorText(error)}: install iproute2`, error)))
     child.on('close', (code, signal) => {
       if (code === 0) resolve(out)
-      else reject(failed(said.trim() || `ended with ${code ?? signal}`))
+      else reject(failed(said.trim() || out.trim() || `ended with ${code ?? signal}`))
     })
   })
 }

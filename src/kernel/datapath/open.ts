@@ -82,9 +82,7 @@ class KernelDatapath implements Datapath {
     // Settings of an agent before this one stay in force until `configure`.
     this.#writeConfig({ ...config })
     await this.#programs.attach(this.#paths)
-    for (const { cookie, alive } of this.#programs.pinnedPods()) {
-      if (!alive) withdrawUnknown(this.#enrolmentParts(), cookie)
-    }
+    this.#collect()
     this.#ring = this.#kernel.readRing(this.#programs.map('weft_events'), (record) =>
       this.#report(record),
     )
@@ -134,7 +132,10 @@ class KernelDatapath implements Datapath {
   }
 
   withdraw(uid: string): Promise<void> {
-    return this.#inTurn(() => this.#withdraw(uid))
+    return this.#inTurn(async () => {
+      await this.#withdraw(uid)
+      this.#collect()
+    })
   }
 
   silenceWorker(worker: number): void {
@@ -247,6 +248,14 @@ class KernelDatapath implements Datapath {
     if (state === undefined) return
     this.#pods.delete(uid)
     await new Enrolment(this.#enrolmentParts()).leave(state)
+  }
+
+  /** Cleans up after pods of an earlier agent that this one never saw and whose namespace is gone. */
+  #collect(): void {
+    const known = new Set([...this.#pods.values()].map(({ namespace }) => namespace.cookie))
+    for (const { cookie, alive } of this.#programs.pinnedPods()) {
+      if (!alive && !known.has(cookie)) withdrawUnknown(this.#enrolmentParts(), cookie)
+    }
   }
 
   #publish(wanted: WantedMaps): void {
