@@ -38,13 +38,13 @@ class IterTask : public Task {
   std::string written_;
 };
 
-// (linkFd, namespaceFd?) -> promise of Buffer. EBADF, EINVAL (no iterator), EPERM.
+// (linkFd, namespaceFd?, done(Buffer)). EBADF, EINVAL (no iterator), EPERM.
 napi_value ReadIter(napi_env env, napi_callback_info info) {
   Args args(env, info);
   UniqueFd link = UniqueFd::Duplicate(args.Int(0));
   if (!link.valid()) return Throw(env, Status::Errno("bpf(BPF_ITER_CREATE)"));
   auto task = std::make_unique<IterTask>(std::move(link));
-  return EnvState::Get(env)->thread()->Submit(std::move(task), args.FdOr(1, -1));
+  return EnvState::Get(env)->thread()->Submit(std::move(task), args.FdOr(1, -1), args[2]);
 }
 
 }  // namespace

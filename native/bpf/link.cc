@@ -85,14 +85,14 @@ class TcxTask : public Task {
   UniqueFd link_;
 };
 
-// (programFd, egress, ifindex, namespaceFd?) -> promise of fd. Kernel 6.6, EINVAL before; ENODEV,
+// (programFd, egress, ifindex, namespaceFd?, done(fd)). Kernel 6.6, EINVAL before; ENODEV,
 // EEXIST (the program is attached there already), EPERM.
 napi_value AttachTcx(napi_env env, napi_callback_info info) {
   Args args(env, info);
   UniqueFd program = UniqueFd::Duplicate(args.Int(0));
   if (!program.valid()) return Throw(env, Status::Errno("bpf(BPF_LINK_CREATE) tcx"));
   auto task = std::make_unique<TcxTask>(std::move(program), args.Bool(1), args.Uint(2));
-  return EnvState::Get(env)->thread()->Submit(std::move(task), args.FdOr(3, -1));
+  return EnvState::Get(env)->thread()->Submit(std::move(task), args.FdOr(3, -1), args[4]);
 }
 
 // (path) -> fd. ENOENT, EPERM, EINVAL when something else is pinned there.

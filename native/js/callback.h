@@ -7,6 +7,8 @@
 
 #include <initializer_list>
 
+#include "status.h"
+
 namespace weft {
 
 class JsCallback {
@@ -23,6 +25,29 @@ class JsCallback {
   napi_env env_;
   napi_ref function_ = nullptr;
   napi_async_context context_ = nullptr;
+};
+
+// The function that settles a promise of JavaScript: (undefined, value) or (error). Unlike a
+// napi_deferred it can be let go when the environment ends before there is an answer.
+class Settler {
+ public:
+  Settler() = default;
+  Settler(napi_env env, napi_value function);
+  Settler(Settler&& other) noexcept;
+  Settler& operator=(Settler&& other) noexcept;
+  Settler(const Settler&) = delete;
+  Settler& operator=(const Settler&) = delete;
+  ~Settler();
+
+  // Need an open CallbackScope or a call from JavaScript under way. Only the first counts.
+  void Resolve(napi_value value);
+  void Reject(const Status& status);
+
+ private:
+  void Call(napi_value error, napi_value value);
+
+  napi_env env_ = nullptr;
+  napi_ref function_ = nullptr;
 };
 
 class HandleScope {

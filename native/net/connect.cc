@@ -60,7 +60,7 @@ class ConnectTask : public Task {
 
   void Finish(EnvState* state, const Status& status) override {
     auto* wait = static_cast<ConnectWait*>(state->Find(wait_id_, LoopResource::Kind::kConnect));
-    if (wait != nullptr) wait->Begin(std::move(fd_), connected_, status, deferred());
+    if (wait != nullptr) wait->Begin(std::move(fd_), connected_, status);
   }
 
  protected:
@@ -141,7 +141,7 @@ class ConnectTask : public Task {
 };
 
 // (ip, port, sourceIp?, sourcePort, portFirst, portLast, transparent, freebind, mark, keepIdleS,
-// keepIntervalS, keepProbes, timeoutMs, namespaceFd?) -> { id, promise of { fd, address, port } }.
+// keepIntervalS, keepProbes, timeoutMs, namespaceFd?, done({ fd, address, port })) -> id.
 // ECONNREFUSED, ETIMEDOUT, ECONNRESET, EHOSTUNREACH, ENETUNREACH, EADDRINUSE, EADDRNOTAVAIL,
 // EAFNOSUPPORT, EPERM (also from a BPF program), EMFILE; ECANCELED after `connectCancel`.
 napi_value Connect(napi_env env, napi_callback_info info) {
@@ -157,17 +157,15 @@ napi_value Connect(napi_env env, napi_callback_info info) {
   plan.keep_probes = args.Int(11);
   EnvState* state = EnvState::Get(env);
   // Deletes itself when settled.
-  auto* wait = new ConnectWait(state, plan.target.Text(), args.Uint(12));
+  auto* wait = new ConnectWait(state, plan.target.Text(), args.Uint(12), Settler(env, args[14]));
   auto task = std::make_unique<ConnectTask>(plan, wait->id());
-  napi_value promise = state->thread()->Submit(std::move(task), args.FdOr(13, -1));
-  if (promise == nullptr) {
-    wait->Shutdown();
-    return nullptr;
+  const uint32_t id = wait->id();
+  // The task itself settles nothing: the wait does.
+  if (state->thread()->Submit(std::move(task), args.FdOr(13, -1), args[14]) != nullptr) {
+    return FromInt(env, id);
   }
-  napi_value result = MakeObject(env);
-  Set(env, result, "id", FromInt(env, wait->id()));
-  Set(env, result, "promise", promise);
-  return result;
+  wait->Shutdown();
+  return nullptr;
 }
 
 // (id). Nothing happens when it is settled already.

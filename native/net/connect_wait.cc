@@ -4,19 +4,17 @@
 #include <sys/socket.h>
 
 #include "js/callback.h"
-#include "js/error.h"
 #include "net/address.h"
 
 namespace weft {
 
-ConnectWait::ConnectWait(EnvState* state, std::string target, uint32_t timeout_ms)
+ConnectWait::ConnectWait(EnvState* state, std::string target, uint32_t timeout_ms, Settler done)
     : LoopResource(state, Kind::kConnect),
       target_(std::move(target)),
-      deadline_ms_(uv_hrtime() / 1000000 + timeout_ms) {}
+      deadline_ms_(uv_hrtime() / 1000000 + timeout_ms),
+      done_(std::move(done)) {}
 
-void ConnectWait::Begin(UniqueFd fd, bool connected, const Status& status,
-                        napi_deferred deferred) {
-  deferred_ = deferred;
+void ConnectWait::Begin(UniqueFd fd, bool connected, const Status& status) {
   fd_ = std::move(fd);
   if (canceled_) return Settle(Status::Failed(ECANCELED, "connect " + target_));
   if (!status.ok() || connected) return Settle(status);
@@ -62,7 +60,6 @@ void ConnectWait::SettleFromLoop(const Status& status) {
 }
 
 void ConnectWait::Settle(const Status& result) {
-  napi_env env = state()->env();
   Status status = result;
   Endpoint local;
   // Before the descriptor changes hands: the loop must have let go of it.
@@ -72,12 +69,11 @@ void ConnectWait::Settle(const Status& result) {
   }
   if (status.ok() && !LocalEndpoint(fd_.get(), &local)) status = Status::Errno("getsockname");
   if (status.ok()) {
-    napi_value value = FromConnected(env, fd_.get(), local);
+    napi_value value = FromConnected(state()->env(), fd_.get(), local);
     state()->Lend(std::move(fd_));
-    if (value != nullptr) napi_resolve_deferred(env, deferred_, value);
+    done_.Resolve(value);
   } else {
-    napi_value error = MakeError(env, status);
-    if (error != nullptr) napi_reject_deferred(env, deferred_, error);
+    done_.Reject(status);
   }
   Shutdown();
 }

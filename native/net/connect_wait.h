@@ -9,6 +9,7 @@
 #include <string>
 
 #include "env_state.h"
+#include "js/callback.h"
 #include "status.h"
 
 namespace weft {
@@ -16,10 +17,10 @@ namespace weft {
 class ConnectWait : public LoopResource {
  public:
   // `target` is for messages.
-  ConnectWait(EnvState* state, std::string target, uint32_t timeout_ms);
+  ConnectWait(EnvState* state, std::string target, uint32_t timeout_ms, Settler done);
 
   // From the helper thread's result: settles at once unless the handshake is still under way.
-  void Begin(UniqueFd fd, bool connected, const Status& status, napi_deferred deferred);
+  void Begin(UniqueFd fd, bool connected, const Status& status);
   // ECANCELED; before Begin it is remembered.
   void Cancel();
 
@@ -41,7 +42,7 @@ class ConnectWait : public LoopResource {
   bool waiting_ = false;
   bool canceled_ = false;
   UniqueFd fd_;
-  napi_deferred deferred_ = nullptr;
+  Settler done_;
 };
 
 }  // namespace weft

@@ -172,13 +172,13 @@ Side ReadSide(const Args& args, size_t at) {
   return side;
 }
 
-// (v4, sourceIp?, sourcePort, destinationIp?, destinationPort, namespaceFd?) -> promise of how
-// many. Kernel 4.9 with CONFIG_INET_DIAG_DESTROY, else EOPNOTSUPP; EPERM without CAP_NET_ADMIN;
+// (v4, sourceIp?, sourcePort, destinationIp?, destinationPort, namespaceFd?, done(how many)).
+// Kernel 4.9 with CONFIG_INET_DIAG_DESTROY, else EOPNOTSUPP; EPERM without CAP_NET_ADMIN;
 // ENOENT where tcp_diag cannot be loaded.
 napi_value DestroySockets(napi_env env, napi_callback_info info) {
   Args args(env, info);
   auto task = std::make_unique<DestroyTask>(args.Bool(0), ReadSide(args, 1), ReadSide(args, 3));
-  return EnvState::Get(env)->thread()->Submit(std::move(task), args.FdOr(5, -1));
+  return EnvState::Get(env)->thread()->Submit(std::move(task), args.FdOr(5, -1), args[6]);
 }
 
 }  // namespace

@@ -62,8 +62,8 @@ class ListenTask : public Task {
   Endpoint bound_;
 };
 
-// (ip, port, backlog, transparent, freebind, mark, reuseAddress, v6Only, namespaceFd?) ->
-// { fd, address, port }; the descriptor is the addon's until `takeFd`.
+// (ip, port, backlog, transparent, freebind, mark, reuseAddress, v6Only, namespaceFd?,
+// done({ fd, address, port })); the descriptor is the addon's until `takeFd`.
 // EADDRINUSE, EADDRNOTAVAIL, EACCES (port below ip_unprivileged_port_start), EPERM, EMFILE.
 napi_value Listen(napi_env env, napi_callback_info info) {
   Args args(env, info);
@@ -74,7 +74,7 @@ napi_value Listen(napi_env env, napi_callback_info info) {
   plan.reuse_address = args.Bool(6);
   plan.v6_only = args.Bool(7);
   auto task = std::make_unique<ListenTask>(plan);
-  return EnvState::Get(env)->thread()->Submit(std::move(task), args.FdOr(8, -1));
+  return EnvState::Get(env)->thread()->Submit(std::move(task), args.FdOr(8, -1), args[9]);
 }
 
 }  // namespace

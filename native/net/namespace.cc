@@ -47,7 +47,7 @@ class CookieTask : public Task {
   uint64_t cookie_ = 0;
 };
 
-// Path -> { fd, cookie, inode }. ENOENT, EACCES; EINVAL when it is no network namespace; EPERM.
+// (path, done({ fd, cookie, inode })). ENOENT, EACCES; EINVAL when it is no network namespace; EPERM.
 napi_value OpenNamespace(napi_env env, napi_callback_info info) {
   Args args(env, info);
   std::string path = args.Text(0);
@@ -57,7 +57,7 @@ napi_value OpenNamespace(napi_env env, napi_callback_info info) {
   if (fstat(fd.get(), &about) != 0) return Throw(env, Status::Errno("fstat", path));
   int number = fd.get();
   auto task = std::make_unique<CookieTask>(std::move(fd), about.st_ino);
-  return EnvState::Get(env)->thread()->Submit(std::move(task), number);
+  return EnvState::Get(env)->thread()->Submit(std::move(task), number, args[1]);
 }
 
 class DeviceIndexTask : public Task {
@@ -80,11 +80,11 @@ class DeviceIndexTask : public Task {
   unsigned index_ = 0;
 };
 
-// (name, namespaceFd?) -> index or undefined.
+// (name, namespaceFd?, done(index or undefined)).
 napi_value DeviceIndex(napi_env env, napi_callback_info info) {
   Args args(env, info);
   auto task = std::make_unique<DeviceIndexTask>(args.Text(0));
-  return EnvState::Get(env)->thread()->Submit(std::move(task), args.FdOr(1, -1));
+  return EnvState::Get(env)->thread()->Submit(std::move(task), args.FdOr(1, -1), args[2]);
 }
 
 class WriteFileTask : public Task {
@@ -110,11 +110,11 @@ class WriteFileTask : public Task {
   std::string text_;
 };
 
-// (namespaceFd, path, text). /proc/sys/net shows the namespace of the thread that opens it.
+// (namespaceFd, path, text, done). /proc/sys/net shows the namespace of the thread that opens it.
 napi_value WriteFileIn(napi_env env, napi_callback_info info) {
   Args args(env, info);
   auto task = std::make_unique<WriteFileTask>(args.Text(1), args.Text(2));
-  return EnvState::Get(env)->thread()->Submit(std::move(task), args.Int(0));
+  return EnvState::Get(env)->thread()->Submit(std::move(task), args.Int(0), args[3]);
 }
 
 }  // namespace

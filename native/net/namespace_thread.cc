@@ -17,14 +17,11 @@
 namespace weft {
 
 void Task::Finish(EnvState* state, const Status& status) {
-  napi_env env = state->env();
-  if (!status.ok()) {
-    napi_value error = MakeError(env, status);
-    if (error != nullptr) napi_reject_deferred(env, deferred_, error);
-    return;
+  if (status.ok()) {
+    done_.Resolve(Value(state));
+  } else {
+    done_.Reject(status);
   }
-  napi_value value = Value(state);
-  if (value != nullptr) napi_resolve_deferred(env, deferred_, value);
 }
 
 NamespaceThread::NamespaceThread(EnvState* state) : LoopResource(state, Kind::kThread) {
@@ -48,7 +45,8 @@ NamespaceThread* NamespaceThread::Start(EnvState* state) {
 
 NamespaceThread::~NamespaceThread() = default;
 
-napi_value NamespaceThread::Submit(std::unique_ptr<Task> task, int namespace_fd) {
+napi_value NamespaceThread::Submit(std::unique_ptr<Task> task, int namespace_fd,
+                                   napi_value done) {
   napi_env env = state()->env();
   if (namespace_fd >= 0) {
     // A duplicate, because JavaScript may close its own before the task has run.
@@ -59,8 +57,7 @@ napi_value NamespaceThread::Submit(std::unique_ptr<Task> task, int namespace_fd)
     }
     task->inode_ = info.st_ino;
   }
-  napi_value promise = nullptr;
-  if (napi_create_promise(env, &task->deferred_, &promise) != napi_ok) return nullptr;
+  task->done_ = Settler(env, done);
   if (pending_++ == 0) uv_ref(reinterpret_cast<uv_handle_t*>(&async_));
   bool first;
   {
@@ -69,7 +66,7 @@ napi_value NamespaceThread::Submit(std::unique_ptr<Task> task, int namespace_fd)
     queue_.push_back(std::move(task));
   }
   if (first) wake_.notify_one();
-  return promise;
+  return Undefined(env);
 }
 
 void NamespaceThread::Main() {

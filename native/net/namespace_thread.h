@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "env_state.h"
+#include "js/callback.h"
 #include "status.h"
 #include "unique_fd.h"
 
@@ -31,11 +32,10 @@ class Task {
  protected:
   // The promise's value; only after success.
   virtual napi_value Value(EnvState* state) = 0;
-  napi_deferred deferred() const { return deferred_; }
 
  private:
   friend class NamespaceThread;
-  napi_deferred deferred_ = nullptr;
+  Settler done_;
   UniqueFd namespace_;
   ino_t inode_ = 0;  // 0: the thread's own namespace
   Status status_;
@@ -46,8 +46,9 @@ class NamespaceThread : public LoopResource {
   static NamespaceThread* Start(EnvState* state);
   ~NamespaceThread() override;
 
-  // Returns the promise; throws EBADF when `namespace_fd` is not open. -1: own namespace.
-  napi_value Submit(std::unique_ptr<Task> task, int namespace_fd);
+  // Calls `done` later. Throws EBADF, and returns nullptr, when `namespace_fd` is not open. -1: own
+  // namespace.
+  napi_value Submit(std::unique_ptr<Task> task, int namespace_fd, napi_value done);
 
  protected:
   void OnShutdown() override;

@@ -25,7 +25,7 @@ napi_value UnixRead(napi_env env, napi_callback_info info) {
   return Undefined(env);
 }
 
-// (id, bytes, fds) -> promise. EPIPE (the other side is gone), ECONNRESET, EMSGSIZE, EBADF (a
+// (id, bytes, fds, done). EPIPE (the other side is gone), ECONNRESET, EMSGSIZE, EBADF (a
 // descriptor in `fds`, or a closed channel), EINVAL (too many descriptors), ECANCELED (closed
 // before it left). The descriptors stay the caller's.
 napi_value UnixSend(napi_env env, napi_callback_info info) {
@@ -42,7 +42,8 @@ napi_value UnixSend(napi_env env, napi_callback_info info) {
     message.fds.push_back(UniqueFd::Duplicate(fd));
     if (!message.fds.back().valid()) return Throw(env, Status::Errno("sendmsg SCM_RIGHTS"));
   }
-  return channel->Send(std::move(message));
+  channel->Send(std::move(message), Settler(env, args[3]));
+  return Undefined(env);
 }
 
 // (id).
@@ -77,15 +78,10 @@ void UnixChannel::Read(napi_value on_message) {
   Watch();
 }
 
-napi_value UnixChannel::Send(UnixMessage message) {
-  napi_value promise = nullptr;
-  Outgoing outgoing;
-  if (napi_create_promise(state()->env(), &outgoing.deferred, &promise) != napi_ok) return nullptr;
-  outgoing.message = std::move(message);
-  queue_.push_back(std::move(outgoing));
+void UnixChannel::Send(UnixMessage message, Settler done) {
+  queue_.push_back({std::move(message), 0, std::move(done)});
   if (queue_.size() == 1) Flush();
   Watch();
-  return promise;
 }
 
 void UnixChannel::Watch() {
@@ -149,26 +145,28 @@ void UnixChannel::Flush() {
     if (err == EINTR) continue;
     first.sent += sent;
     if (err == 0 && stream_ && first.sent < first.message.bytes.size()) continue;
-    Settle(&first, err);
+    Outgoing last = std::move(first);
     queue_.pop_front();
+    Settle(std::move(last), err);
   }
 }
 
-void UnixChannel::Settle(Outgoing* outgoing, int err) {
-  napi_env env = state()->env();
+void UnixChannel::Settle(Outgoing outgoing, int err) {
   if (err == 0) {
-    napi_resolve_deferred(env, outgoing->deferred, Undefined(env));
-    return;
+    outgoing.done.Resolve(Undefined(state()->env()));
+  } else {
+    outgoing.done.Reject(Status::Failed(err, "sendmsg"));
   }
-  napi_value error = MakeError(env, Status::Failed(err, "sendmsg"));
-  if (error != nullptr) napi_reject_deferred(env, outgoing->deferred, error);
 }
 
 void UnixChannel::FailAll(int err) {
   if (queue_.empty()) return;
   HandleScope scope(state()->env());
-  for (Outgoing& outgoing : queue_) Settle(&outgoing, err);
-  queue_.clear();
+  while (!queue_.empty()) {
+    Outgoing first = std::move(queue_.front());
+    queue_.pop_front();
+    Settle(std::move(first), err);
+  }
 }
 
 void UnixChannel::OnShutdown() {

@@ -24,7 +24,7 @@ class UnixChannel : public LoopResource {
   // Begins to read: (bytes, fds[]) per message, or (error); no bytes and no fds is the end.
   void Read(napi_value on_message);
   // Settles when the message has left whole.
-  napi_value Send(UnixMessage message);
+  void Send(UnixMessage message, Settler done);
 
  protected:
   void OnShutdown() override;
@@ -33,7 +33,7 @@ class UnixChannel : public LoopResource {
   struct Outgoing {
     UnixMessage message;
     size_t sent = 0;
-    napi_deferred deferred = nullptr;
+    Settler done;
   };
 
   UnixChannel(EnvState* state, UniqueFd socket, bool stream);
@@ -43,7 +43,7 @@ class UnixChannel : public LoopResource {
   void Deliver(UnixMessage message);
   // Sends what fits; settles what is done.
   void Flush();
-  void Settle(Outgoing* outgoing, int err);
+  void Settle(Outgoing outgoing, int err);
   void FailAll(int err);
 
   UniqueFd socket_;

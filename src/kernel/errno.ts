@@ -50,7 +50,21 @@ export function attempt<T>(run: () => T, object?: string): T {
   }
 }
 
-/** The same for a promise; `start` may also throw at once. */
+/** A promise for what `start` will tell its callback; `start` may also throw at once. */
+export function settled<T>(
+  start: (done: (error: Error | undefined, value: T) => void) => void,
+  object?: string,
+): Promise<T> {
+  return attemptAsync(
+    () =>
+      new Promise((resolve, reject) => {
+        start((error, value) => (error === undefined ? resolve(value) : reject(error)))
+      }),
+    object,
+  )
+}
+
+/** As `attempt`, for a promise; `start` may also throw at once. */
 export async function attemptAsync<T>(start: () => Promise<T>, object?: string): Promise<T> {
   try {
     return await start()

@@ -1,12 +1,11 @@
 // Nothing stays behind: after objects were unloaded, after threads ended in the middle of work.
-import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, rmSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import test from 'ava'
 import { load, type Rig, until } from '../../src/kernel/compliance/rig.ts'
 import { KernelError } from '../../src/kernel/kernel.ts'
-import { openNativeRig } from './rig.ts'
+import { execute, openNativeRig } from './rig.ts'
 
 const LOADS = 100
 const WORKERS = 50
@@ -133,6 +132,6 @@ function mapExists(id: number): boolean {
 }
 
 function programIds(): number[] {
-  const listed = execFileSync('bpftool', ['-j', 'prog', 'show'], { maxBuffer: 1 << 26 })
-  return (JSON.parse(String(listed)) as { id: number }[]).map(({ id }) => id)
+  const listed = execute('bpftool', ['-j', 'prog', 'show'])
+  return (JSON.parse(listed) as { id: number }[]).map(({ id }) => id)
 }

@@ -65,7 +65,7 @@ export function compile(name: string, directory: string): Buffer {
   const out = join(directory, `${name}.bpf.o`)
   const include = `/usr/include/${process.arch === 'x64' ? 'x86_64' : 'aarch64'}-linux-gnu`
   const source = join(SOURCES, `${name}.bpf.c`)
-  execFileSync('clang', ['-g', '-O2', '-target', 'bpf', '-I', include, '-c', source, '-o', out])
+  execute('clang', ['-g', '-O2', '-target', 'bpf', '-I', include, '-c', source, '-o', out])
   return readFileSync(out)
 }
 
@@ -91,5 +91,11 @@ function addNamespace(label: string): void {
 }
 
 function ip(...args: string[]): void {
-  execFileSync('ip', args)
+  execute('ip', args)
+}
+
+/** What a program prints. A sanitizer preloaded into this process is not for it. */
+export function execute(program: string, args: readonly string[]): string {
+  const { LD_PRELOAD: _, ...env } = process.env
+  return execFileSync(program, args, { env, encoding: 'utf8', maxBuffer: 1 << 26 })
 }

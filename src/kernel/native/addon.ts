@@ -33,6 +33,8 @@ export interface RawConnected {
 
 type Pairs<T> = readonly (readonly [string, T])[]
 type Bytes = Uint8Array
+/** Settles the promise that `settled` made; called once, in a later turn or before the call ends. */
+export type Done<T> = (error: Error | undefined, value: T) => void
 
 /** Descriptors that these functions return belong to the addon until `closeOwned` or `takeFd`. */
 export interface Addon {
@@ -89,7 +91,13 @@ export interface Addon {
   attachCgroup(programFd: number, path: string, attachType: number): number
   attachNetns(programFd: number, namespaceFd: number): number
   attachIter(programFd: number): number
-  attachTcx(programFd: number, egress: boolean, ifindex: number, ns?: number): Promise<number>
+  attachTcx(
+    programFd: number,
+    egress: boolean,
+    ifindex: number,
+    namespaceFd: number | undefined,
+    done: Done<number>,
+  ): void
   linkInfo(fd: number): {
     readonly type: number
     readonly id: number
@@ -109,17 +117,16 @@ export interface Addon {
     readonly contextOut: Buffer
     readonly durationNs: number
   }
-  readIter(linkFd: number, namespaceFd?: number): Promise<Buffer>
+  readIter(linkFd: number, namespaceFd: number | undefined, done: Done<Buffer>): void
   ringStart(mapFd: number, onBatch: (records: readonly Buffer[]) => void): number
   ringStop(id: number): void
 
-  openNamespace(path: string): Promise<{
-    readonly fd: number
-    readonly cookie: bigint
-    readonly inode: number
-  }>
-  deviceIndex(name: string, namespaceFd?: number): Promise<number | undefined>
-  writeFileIn(namespaceFd: number, path: string, text: string): Promise<void>
+  openNamespace(
+    path: string,
+    done: Done<{ readonly fd: number; readonly cookie: bigint; readonly inode: number }>,
+  ): void
+  deviceIndex(name: string, namespaceFd: number | undefined, done: Done<number | undefined>): void
+  writeFileIn(namespaceFd: number, path: string, text: string, done: Done<void>): void
   listen(
     ip: Bytes,
     port: number,
@@ -129,8 +136,9 @@ export interface Addon {
     mark: number,
     reuseAddress: boolean,
     v6Only: boolean,
-    namespaceFd?: number,
-  ): Promise<RawConnected>
+    namespaceFd: number | undefined,
+    done: Done<RawConnected>,
+  ): void
   connect(
     ip: Bytes,
     port: number,
@@ -145,8 +153,9 @@ export interface Addon {
     keepIntervalS: number,
     keepProbes: number,
     timeoutMs: number,
-    namespaceFd?: number,
-  ): { readonly id: number; readonly promise: Promise<RawConnected> }
+    namespaceFd: number | undefined,
+    done: Done<RawConnected>,
+  ): number
   connectCancel(id: number): void
   accept(
     listenerFd: number,
@@ -166,8 +175,9 @@ export interface Addon {
     sourcePort: number,
     destinationIp: Bytes | undefined,
     destinationPort: number,
-    namespaceFd?: number,
-  ): Promise<number>
+    namespaceFd: number | undefined,
+    done: Done<number>,
+  ): void
   originalDestination(fd: number): RawConnected | undefined
   socketNetnsCookie(fd: number): bigint
   setLingerZero(fd: number): void
@@ -180,7 +190,7 @@ export interface Addon {
   unixListenClose(id: number): void
   unixConnect(path: string, stream: boolean): RawChannel
   unixRead(id: number, onMessage: (first: Buffer | Error, fds: readonly number[]) => void): void
-  unixSend(id: number, bytes: Bytes, fds: readonly number[]): Promise<void>
+  unixSend(id: number, bytes: Bytes, fds: readonly number[], done: Done<void>): void
   unixClose(id: number): void
 }
 

@@ -1,6 +1,6 @@
 // The BPF half of the Kernel port over the addon.
 import { checkFd, checkMapSpec, checkPath } from '../checks.ts'
-import { attempt, attemptAsync } from '../errno.ts'
+import { attempt, settled } from '../errno.ts'
 import type { BpfMap, BpfObject, BpfProgram, Kernel, ObjectSpec } from '../kernel.ts'
 import type { Addon } from './addon.ts'
 import { mapShape, NativeMap } from './map.ts'
@@ -66,9 +66,9 @@ export function nativeBpf(addon: Addon): BpfHalf {
       return { stop: () => addon.ringStop(id) }
     },
     readIter: (link, namespaceFd) =>
-      attemptAsync(async () => {
+      settled((done) => {
         if (namespaceFd !== undefined) checkFd('read iterator', namespaceFd)
-        return addon.readIter(link.fd, namespaceFd)
+        addon.readIter(link.fd, namespaceFd, done)
       }),
   }
 }

@@ -1,6 +1,6 @@
 // BPF programs and links over the addon.
 import { checkFd, checkInteger, checkPath } from '../checks.ts'
-import { attempt, attemptAsync, kernelError } from '../errno.ts'
+import { attempt, kernelError, settled } from '../errno.ts'
 import type { TestRunResult } from '../kernel.ts'
 import { type BpfLink, type BpfProgram, KernelError, type LinkInfo } from '../kernel.ts'
 import type { Addon, RawProgram } from './addon.ts'
@@ -117,8 +117,8 @@ export class NativeProgram implements BpfProgram {
   ): Promise<BpfLink> {
     checkInteger(`attach ${this.name}: ifindex`, ifindex, 1, 0x7fffffff)
     const egress = direction === 'egress'
-    const fd = await attemptAsync(
-      () => this.#addon.attachTcx(this.fd, egress, ifindex, namespaceFd),
+    const fd = await settled<number>(
+      (done) => this.#addon.attachTcx(this.fd, egress, ifindex, namespaceFd, done),
       this.name,
     )
     return new NativeLink(this.#addon, fd)

@@ -8,8 +8,15 @@ import {
   checkPort,
   require,
 } from '../checks.ts'
-import { attempt, attemptAsync, kernelError } from '../errno.ts'
-import type { ConnectSpec, DestroyFilter, Kernel, ListenSpec, SocketAddress } from '../kernel.ts'
+import { attempt, attemptAsync, kernelError, settled } from '../errno.ts'
+import type {
+  ConnectSpec,
+  DestroyFilter,
+  Kernel,
+  ListenSpec,
+  Namespace,
+  SocketAddress,
+} from '../kernel.ts'
 import { nativeAccept } from './accept.ts'
 import type { Addon, RawConnected } from './addon.ts'
 
@@ -35,26 +42,14 @@ interface Bound {
 
 export function nativeSockets(addon: Addon): SocketHalf {
   return {
-    openNamespace: (path) =>
-      attemptAsync(async () => {
-        const { fd, cookie, inode } = await addon.openNamespace(checkPath('open namespace', path))
-        let open = true
-        return {
-          fd,
-          cookie,
-          inode,
-          close() {
-            if (open) addon.closeOwned(fd)
-            open = false
-          },
-        }
-      }),
+    openNamespace: (path) => openNamespace(addon, path),
     deviceIndex: (name, namespaceFd) =>
-      attemptAsync(async () => addon.deviceIndex(checkPath('device', name), namespaceFd)),
+      settled((done) => addon.deviceIndex(checkPath('device', name), namespaceFd, done)),
     writeFileIn: (namespaceFd, path, text) =>
-      attemptAsync(async () =>
-        addon.writeFileIn(checkFd('setns', namespaceFd), checkPath('write', path), text),
-      ),
+      settled((done) => {
+        checkFd('setns', namespaceFd)
+        addon.writeFileIn(namespaceFd, checkPath('write', path), text, done)
+      }),
     listen: (spec, namespaceFd) => attemptAsync(() => listen(addon, spec, namespaceFd)),
     connect: (spec, namespaceFd) => attemptAsync(() => connect(addon, spec, namespaceFd)),
     accept: (fd, options, onAccept) => nativeAccept(addon, fd, options, onAccept),
@@ -84,18 +79,37 @@ export function nativeSockets(addon: Addon): SocketHalf {
   }
 }
 
+async function openNamespace(addon: Addon, path: string): Promise<Namespace> {
+  const { fd, cookie, inode } = await settled<Pick<Namespace, 'fd' | 'cookie' | 'inode'>>((done) =>
+    addon.openNamespace(checkPath('open namespace', path), done),
+  )
+  let open = true
+  return {
+    fd,
+    cookie,
+    inode,
+    close() {
+      if (open) addon.closeOwned(fd)
+      open = false
+    },
+  }
+}
+
 async function listen(addon: Addon, spec: ListenSpec, namespaceFd?: number): Promise<Bound> {
   const { ip, backlog } = checkListen(spec)
-  const bound = await addon.listen(
-    ip,
-    spec.port,
-    backlog,
-    spec.transparent ?? false,
-    spec.freebind ?? false,
-    spec.mark ?? 0,
-    spec.reuseAddress ?? false,
-    spec.v6Only ?? false,
-    namespaceFd,
+  const bound = await settled<RawConnected>((done) =>
+    addon.listen(
+      ip,
+      spec.port,
+      backlog,
+      spec.transparent ?? false,
+      spec.freebind ?? false,
+      spec.mark ?? 0,
+      spec.reuseAddress ?? false,
+      spec.v6Only ?? false,
+      namespaceFd,
+      done,
+    ),
   )
   // From now on the listener is the caller's and outlives this thread.
   addon.takeFd(bound.fd)
@@ -106,23 +120,27 @@ async function connect(addon: Addon, spec: ConnectSpec, namespaceFd?: number): P
   const { ip, sourceIp, ports, operation } = checkConnect(spec)
   const { signal } = spec
   if (signal?.aborted) throw kernelError(operation, 'ECANCELED')
-  const { id, promise } = addon.connect(
-    ip,
-    spec.port,
-    sourceIp,
-    spec.source?.port ?? 0,
-    ports?.[0] ?? 0,
-    ports?.[1] ?? 0,
-    spec.transparent ?? false,
-    spec.freebind ?? false,
-    spec.mark ?? 0,
-    spec.keepAlive?.idleS ?? 0,
-    spec.keepAlive?.intervalS ?? 0,
-    spec.keepAlive?.probes ?? 0,
-    spec.timeoutMs,
-    namespaceFd,
-  )
-  const cancel = (): void => addon.connectCancel(id)
+  let cancel = (): void => {}
+  const promise = settled<RawConnected>((done) => {
+    const id = addon.connect(
+      ip,
+      spec.port,
+      sourceIp,
+      spec.source?.port ?? 0,
+      ports?.[0] ?? 0,
+      ports?.[1] ?? 0,
+      spec.transparent ?? false,
+      spec.freebind ?? false,
+      spec.mark ?? 0,
+      spec.keepAlive?.idleS ?? 0,
+      spec.keepAlive?.intervalS ?? 0,
+      spec.keepAlive?.probes ?? 0,
+      spec.timeoutMs,
+      namespaceFd,
+      done,
+    )
+    cancel = () => addon.connectCancel(id)
+  })
   signal?.addEventListener('abort', cancel, { once: true })
   try {
     return toBound(await promise)
@@ -150,12 +168,15 @@ async function destroySockets(
   const bounded = sides.some(({ ip, port }) => ip !== undefined || port !== 0)
   require('SOCK_DESTROY: neither address nor port given', bounded, 'EINVAL')
   const v4 = filter.family === 4
-  return addon.destroySockets(
-    v4,
-    source?.ip,
-    source?.port ?? 0,
-    destination?.ip,
-    destination?.port ?? 0,
-    namespaceFd,
+  return settled((done) =>
+    addon.destroySockets(
+      v4,
+      source?.ip,
+      source?.port ?? 0,
+      destination?.ip,
+      destination?.port ?? 0,
+      namespaceFd,
+      done,
+    ),
   )
 }

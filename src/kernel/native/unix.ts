@@ -1,6 +1,6 @@
 // Unix sockets of the Kernel port over the addon.
 import { checkFd, checkPath } from '../checks.ts'
-import { attempt, attemptAsync, toKernelError } from '../errno.ts'
+import { attempt, attemptAsync, settled, toKernelError } from '../errno.ts'
 import type { Kernel, UnixChannel, UnixMessage } from '../kernel.ts'
 import type { Addon, RawChannel } from './addon.ts'
 
@@ -50,9 +50,9 @@ class NativeChannel implements UnixChannel {
   }
 
   send(bytes: Uint8Array, fds: readonly number[] = []): Promise<void> {
-    return attemptAsync(async () => {
+    return settled((done) => {
       for (const fd of fds) checkFd('sendmsg SCM_RIGHTS', fd)
-      await this.#addon.unixSend(this.#id, bytes, fds)
+      this.#addon.unixSend(this.#id, bytes, fds, done)
     })
   }
 
