@@ -82,7 +82,10 @@ const PRIVATE = [
 ].map((parts) => parts.join(''))
 
 function trackedFiles(): string[] {
-  const listed = execFileSync('git', ['ls-files', '-z'], { cwd: ROOT, encoding: 'utf8' })
+  const listed = execFileSync('git', ['-c', 'safe.directory=*', 'ls-files', '-z'], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  })
   return listed.split('\0').filter((path) => path !== '' && exists(path))
 }
 
