@@ -2,8 +2,8 @@
 // other, every byte between the nodes encrypted under their identities, and proof of it.
 // `--once`: print the table, clean up, exit 0 only if all is well. Otherwise: until Ctrl-C.
 import { randomBytes } from 'node:crypto'
-import { Lab } from '../test/lab/lab.ts'
 import type { Recording } from '../test/lab/capture.ts'
+import { Lab } from '../test/lab/lab.ts'
 import { edgeRows, formatTable } from './report.ts'
 import { Shop } from './shop/shop.ts'
 
@@ -60,7 +60,9 @@ async function prove(lab: Lab, shop: Shop, secret: string): Promise<readonly str
 async function sendControl(lab: Lab, text: string): Promise<void> {
   const [from, to] = lab.nodes
   if (from === undefined || to === undefined) throw new Error('the lab has no two nodes')
-  await from.exec(['socat', '-u', 'STDIN', `UDP4-SENDTO:${to.ip}:4000`], { input: Buffer.from(text) })
+  await from.exec(['socat', '-u', 'STDIN', `UDP4-SENDTO:${to.ip}:4000`], {
+    input: Buffer.from(text),
+  })
 }
 
 function wireFaults(recording: Recording, secret: string): readonly string[] {
@@ -73,7 +75,8 @@ function wireFaults(recording: Recording, secret: string): readonly string[] {
   const isControl = (flow: string): boolean => control.includes(flow)
   for (const word of [secret, ...READABLE]) {
     const flows = recording.find(word).filter((flow) => !isControl(flow))
-    if (flows.length > 0) faults.push(`"${word.slice(0, 6)}..." is readable on the wire: ${flows[0]}`)
+    if (flows.length > 0)
+      faults.push(`"${word.slice(0, 6)}..." is readable on the wire: ${flows[0]}`)
   }
   const tunnels = recording.packets.filter(
     (packet) => packet.ports?.destination === 15008 || packet.ports?.source === 15008,

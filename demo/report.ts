@@ -28,9 +28,9 @@ export function parseCalls(text: string): readonly Call[] {
   return text.split('\n').flatMap((line) => {
     if (!line.startsWith('{')) return []
     const value = JSON.parse(line) as Record<string, unknown>
-    const edge = String(value['edge'])
-    if ('ms' in value) return [{ edge, ok: value['ok'] === true, ms: Number(value['ms']) }]
-    return [{ edge, ok: value['status'] === 200, ms: Number(value['seconds']) * 1000 }]
+    const edge = String(value.edge)
+    if ('ms' in value) return [{ edge, ok: value.ok === true, ms: Number(value.ms) }]
+    return [{ edge, ok: value.status === 200, ms: Number(value.seconds) * 1000 }]
   })
 }
 
@@ -65,9 +65,18 @@ function edgeRow(
   }
   expect(own.length >= requests, `${own.length} requests of ${requests}`)
   expect(failures === 0, `${failures} failed`)
-  expect(paths.join() === edge.path, `went by ${paths.join(', ') || 'no known path'}, not ${edge.path}`)
-  expect(clients.join() === identity(edge.from), `client identity is ${clients.join(', ') || 'absent'}`)
-  expect(servers.join() === identity(edge.to), `server identity is ${servers.join(', ') || 'absent'}`)
+  expect(
+    paths.join() === edge.path,
+    `went by ${paths.join(', ') || 'no known path'}, not ${edge.path}`,
+  )
+  expect(
+    clients.join() === identity(edge.from),
+    `client identity is ${clients.join(', ') || 'absent'}`,
+  )
+  expect(
+    servers.join() === identity(edge.to),
+    `server identity is ${servers.join(', ') || 'absent'}`,
+  )
   return {
     edge: `${edge.from} -> ${edge.to}`,
     path: paths.join(', ') || '-',
@@ -97,14 +106,25 @@ export function formatTable(rows: readonly EdgeRow[]): string {
     row.p50Ms.toFixed(2),
     row.p99Ms.toFixed(2),
   ])
-  const head = ['edge', 'path', 'client identity', 'server identity', 'requests', 'failures', 'p50 ms', 'p99 ms']
+  const head = [
+    'edge',
+    'path',
+    'client identity',
+    'server identity',
+    'requests',
+    'failures',
+    'p50 ms',
+    'p99 ms',
+  ]
   const all = [head, ...cells]
   const widths = head.map((_, at) => Math.max(...all.map((line) => line[at]?.length ?? 0)))
   const isNumber = (at: number): boolean => at >= 4
   return all
     .map((line) =>
       line
-        .map((text, at) => (isNumber(at) ? text.padStart(widths[at] ?? 0) : text.padEnd(widths[at] ?? 0)))
+        .map((text, at) =>
+          isNumber(at) ? text.padStart(widths[at] ?? 0) : text.padEnd(widths[at] ?? 0),
+        )
         .join('  ')
         .trimEnd(),
     )

@@ -84,7 +84,12 @@ export class Shop {
   async #startAgent(name: NodeName): Promise<void> {
     const node = this.#node(name)
     mkdirSync(this.#state(name), { recursive: true })
-    const paths = ['--cgroup', node.agentCgroup, '--pins', `/sys/fs/bpf/${this.#lab.prefix}-${name}`]
+    const paths = [
+      '--cgroup',
+      node.agentCgroup,
+      '--pins',
+      `/sys/fs/bpf/${this.#lab.prefix}-${name}`,
+    ]
     const log = ['--access-log', this.#accessLogFile(name), '--workers', '2']
     const agent = await node.run(
       [process.execPath, WEFT, 'up', ...this.#common(name), ...paths, ...log],
@@ -98,7 +103,15 @@ export class Shop {
     const who = ['--namespace', 'shop', '--name', member.name, '--service-account', member.app]
     const where = ['--pool', POOLS[member.node], '--label', `app=${member.app}`]
     const netns = ['--netns', `${this.#lab.prefix}-${member.node}-${member.name}`]
-    const run = [process.execPath, WEFT, 'run', ...this.#common(member.node), ...who, ...where, ...netns]
+    const run = [
+      process.execPath,
+      WEFT,
+      'run',
+      ...this.#common(member.node),
+      ...who,
+      ...where,
+      ...netns,
+    ]
     const options = waitFor === undefined ? {} : { waitFor, timeoutMs: 60_000 }
     const program = await node.run([...run, '--', ...command], options)
     this.#programs.push(program)
