@@ -26,12 +26,13 @@ export interface ServerOptions {
 
 /**
  * A TCP server. `echo` answers what it is sent and half-closes after the client did; `banner` speaks
- * first and then echoes; `sink` swallows all and then answers `BYTES SHA256\n`; `source` answers
+ * first and then echoes; `early` speaks first, half-closes and then tells `got BYTES`; `reset` reads
+ * a byte and closes with RST; `sink` swallows all and then answers `BYTES SHA256\n`; `source` answers
  * `BYTES\n` with that many bytes; `identity` answers each connection at once with one line of JSON:
  * name, local and remote address.
  */
 export function server(
-  mode: 'echo' | 'banner' | 'sink' | 'source' | 'identity',
+  mode: 'echo' | 'banner' | 'early' | 'reset' | 'sink' | 'source' | 'identity',
   port: number,
   options: ServerOptions = {},
 ): string[] {
@@ -58,15 +59,27 @@ export interface ClientOptions {
   readonly message?: string
 }
 
+type ClientMode =
+  | 'echo'
+  | 'half-close'
+  | 'nonblocking'
+  | 'banner'
+  | 'late'
+  | 'send'
+  | 'fetch'
+  | 'reset'
+  | 'connect'
+
 /**
  * A TCP client that reports one line of JSON with `ok`. `echo` sends a message and wants it back;
  * `half-close` sends, shuts its side and reads to the end; `nonblocking` the same with a connect
- * that does not wait; `banner` reads first; `send` sends bytes to a `sink` and compares checksums;
- * `fetch` the other way round from a `source`; `reset` sends and closes with RST; `connect` only
- * connects and tells the error's name and how long it took.
+ * that does not wait; `banner` reads first; `late` reads to the end and then sends; `send` sends
+ * bytes to a `sink` and compares checksums; `fetch` the other way round from a `source`; `reset`
+ * sends and closes with RST; `connect` only connects and tells the error's name and how long it
+ * took.
  */
 export function client(
-  mode: 'echo' | 'half-close' | 'nonblocking' | 'banner' | 'send' | 'fetch' | 'reset' | 'connect',
+  mode: ClientMode,
   host: string,
   port: number,
   options: ClientOptions = {},

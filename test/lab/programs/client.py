@@ -102,6 +102,15 @@ def banner(options):
     return {"ok": first != "", "banner": first, **ends(sock)}
 
 
+def late(options):
+    sock = connected(options)
+    told = ends(sock)
+    first = read_all(sock).decode().strip()
+    sock.sendall(message(options))
+    sock.close()
+    return {"ok": first != "", "banner": first, **told}
+
+
 def send(options):
     sock, digest = connected(options), hashlib.sha256()
     block, remaining = bytes(range(251)) * 261, options.bytes
@@ -148,6 +157,7 @@ MODES = {
     "half-close": half_close,
     "nonblocking": nonblocking,
     "banner": banner,
+    "late": late,
     "send": send,
     "fetch": fetch,
     "reset": reset,

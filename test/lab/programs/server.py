@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import socket
+import struct
 import sys
 import threading
 import time
@@ -56,6 +57,17 @@ def source(conn, options):
     print(f"sent {line.strip()} {digest.hexdigest()}", flush=True)
 
 
+def early(conn, options):
+    conn.sendall((options.banner + "\n").encode())
+    conn.shutdown(socket.SHUT_WR)
+    print(f"got {sum(len(data) for data in read_all(conn))}", flush=True)
+
+
+def reset(conn, options):
+    conn.recv(1)
+    conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def address(name):
     host, port = name[0], name[1]
     return {"ip": host.removeprefix("::ffff:"), "port": port}
@@ -73,7 +85,7 @@ def identity(conn, options):
         pass
 
 
-MODES = {f.__name__: f for f in (echo, banner, sink, source, identity)}
+MODES = {f.__name__: f for f in (echo, banner, early, reset, sink, source, identity)}
 
 
 def serve(conn, options):
