@@ -12,6 +12,9 @@ char LICENSE[] SEC("license") = "GPL";
 /* The pod's addresses; zero when it has none of that family. */
 const volatile struct weft_ip guard_ip4 = {};
 const volatile struct weft_ip guard_ip6 = {};
+/* The pod's address on the link. Another's would draw that one's packets here, and with them the
+ * plaintext of the direct path. */
+const volatile __u8 guard_mac[6] = {};
 /* Nobody in the pod knows it. A packet that skips the inner program (AF_PACKET with
  * PACKET_QDISC_BYPASS, AF_XDP) has none. Never 0. */
 const volatile __u16 guard_stamp = 0;
@@ -23,6 +26,7 @@ const volatile __u8 guard_dhcp = 0;
 
 #define TC_PASS 0
 #define TC_DROP 2
+#define SOCK_LOAD(sk, field) CTX_LOAD(sk, struct bpf_sock, field)
 
 static __always_inline struct weft_ip own_ip4(void)
 {
@@ -38,6 +42,32 @@ static __always_inline struct weft_ip own_ip6(void)
 					 guard_ip6.words[2], guard_ip6.words[3] } };
 
 	return ip;
+}
+
+/* Whether the packet goes where its socket sends to. Who rules the namespace may rewrite packets on
+ * their way to the device (NAT, tunnels, source routes), and lead a connection that may leave
+ * somewhere else, in plaintext. Datagrams are not the mesh's. */
+static __always_inline bool goes_where_sent(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	struct ipv4_header header4;
+	struct ipv6_header header6;
+
+	if (sk->protocol != IPPROTO_TCP)
+		return true;
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (bpf_skb_load_bytes(skb, ETH_HEADER, &header4, sizeof(header4)))
+			return false;
+		return header4.protocol == IPPROTO_TCP &&
+		       header4.destination == SOCK_LOAD(sk, dst_ip4);
+	}
+	if (bpf_skb_load_bytes(skb, ETH_HEADER, &header6, sizeof(header6)))
+		return false;
+	/* The kernel puts a hop-by-hop header before very large packets. */
+	return (header6.next == IPPROTO_TCP || header6.next == 0) &&
+	       header6.destination.words[0] == SOCK_LOAD(sk, dst_ip6[0]) &&
+	       header6.destination.words[1] == SOCK_LOAD(sk, dst_ip6[1]) &&
+	       header6.destination.words[2] == SOCK_LOAD(sk, dst_ip6[2]) &&
+	       header6.destination.words[3] == SOCK_LOAD(sk, dst_ip6[3]);
 }
 
 static __always_inline bool kind_may_leave(__u8 kind)
@@ -116,18 +146,18 @@ static __always_inline bool may_leave(struct __sk_buff *skb)
 		return true;
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return false;
-	if (guard_agent_cgroup &&
-	    bpf_skb_ancestor_cgroup_id(skb, guard_agent_level) == guard_agent_cgroup)
-		return true;
 	kernel_owned = !sk;
 	if (sk) {
 		kernel_owned = sk->state == BPF_TCP_TIME_WAIT;
 		full = bpf_sk_fullsock(sk);
 	}
+	if (guard_agent_cgroup &&
+	    bpf_skb_ancestor_cgroup_id(skb, guard_agent_level) == guard_agent_cgroup)
+		return !full || goes_where_sent(skb, full);
 	if (full) {
 		record = bpf_sk_storage_get(&weft_socks, full, 0, 0);
 		if (record && kind_may_leave(record->kind))
-			return true;
+			return goes_where_sent(skb, full);
 		kernel_owned = of_kernel(full);
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IP))
@@ -181,6 +211,19 @@ static __always_inline bool speaks_for_itself(struct __sk_buff *skb, const struc
 	return ip_is_link_local(&target) || (!ip_is_zero(&own) && ip_equal(&target, &own));
 }
 
+static __always_inline bool link_source_is_own(struct __sk_buff *skb)
+{
+	__u8 mac[6];
+	int at;
+
+	if (bpf_skb_load_bytes(skb, 6, mac, sizeof(mac)))
+		return false;
+	for (at = 0; at < 6; at++)
+		if (mac[at] != guard_mac[at])
+			return false;
+	return true;
+}
+
 static __always_inline bool source_is_own(struct __sk_buff *skb)
 {
 	struct weft_ip own4 = own_ip4(), own6 = own_ip6();
@@ -211,7 +254,7 @@ int weft_guard_host(struct __sk_buff *skb)
 		count(WEFT_COUNT_UNSTAMPED_DROPPED);
 		return TC_DROP;
 	}
-	if (!source_is_own(skb)) {
+	if (!link_source_is_own(skb) || !source_is_own(skb)) {
 		count(WEFT_COUNT_SPOOFED_DROPPED);
 		return TC_DROP;
 	}

@@ -7,6 +7,7 @@
 #include "include/maps/events.h"
 #include "include/maps/listening.h"
 #include "include/maps/origin.h"
+#include "include/maps/pods.h"
 #include "include/maps/sockets.h"
 #include "lib/cgroup.h"
 #include "lib/sockops.h"
@@ -62,6 +63,18 @@ static __always_inline bool attest(struct bpf_sock_ops *ctx, const struct weft_a
 	return false;
 }
 
+/* A program may bind to any address, but is vouched for under its own only: under another's,
+ * whoever has that one could connect in its stead. */
+static __always_inline bool has_own_address(struct bpf_sock_ops *ctx)
+{
+	__u64 netns = bpf_get_netns_cookie(ctx);
+	struct weft_pod *pod = bpf_map_lookup_elem(&weft_pods, &netns);
+	struct weft_tuple tuple = {};
+
+	tuple_of_client(ctx, &tuple);
+	return pod && (ip_equal(&tuple.source, &pod->ip4) || ip_equal(&tuple.source, &pod->ip6));
+}
+
 /* Only the entry of this very socket: its tuple may already be another's. */
 static __always_inline void withdraw_attest(struct bpf_sock_ops *ctx)
 {
@@ -90,7 +103,7 @@ static __always_inline void client_starts(struct bpf_sock_ops *ctx, struct bpf_s
 	statement.version = record->version;
 	statement.source = record->source;
 	statement.destination = record->destination;
-	if (!attest(ctx, &statement))
+	if (!has_own_address(ctx) || !attest(ctx, &statement))
 		record->kind = WEFT_SOCK_REFUSED;
 }
 

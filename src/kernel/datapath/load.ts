@@ -28,6 +28,7 @@ export const MAPS = {
     ...SOCKETS,
     ...CAPTURE,
     'weft_events',
+    'weft_pods',
     'weft_listening',
     'weft_sock_origin',
     'weft_origins',

@@ -173,6 +173,7 @@ export async function attachGuard(
 
 function guardConstants(guard: {
   readonly pod: PodState
+  readonly device: PodDevice
   readonly stamp: number
   readonly agent: CgroupPlace
 }): Record<string, Uint8Array> {
@@ -185,6 +186,7 @@ function guardConstants(guard: {
   return {
     guard_ip4: ipBytes(guard.pod.ip4),
     guard_ip6: ipBytes(guard.pod.ip6),
+    guard_mac: Buffer.from(guard.device.mac.replaceAll(':', ''), 'hex'),
     guard_stamp: stamp,
     guard_agent_cgroup: cgroup,
     guard_agent_level: level,
