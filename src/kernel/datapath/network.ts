@@ -8,12 +8,12 @@ import type { Kernel, Namespace } from '../kernel.ts'
 /** The routing table of marked answers. */
 const TABLE = 100
 const TIMEOUT_MS = 10_000
-const FWMARK_ACCEPT = '/proc/sys/net/ipv4/tcp_fwmark_accept'
-const FWMARK_REFLECT = {
+const MARK = `0x${DELIVERY_MARK.toString(16)}`
+
+const REFLECT = {
   4: '/proc/sys/net/ipv4/fwmark_reflect',
   6: '/proc/sys/net/ipv6/fwmark_reflect',
 } as const
-const MARK = `0x${DELIVERY_MARK.toString(16)}`
 
 export interface PodDevice {
   readonly ifindex: number
@@ -30,7 +30,10 @@ interface ShownLink {
 
 /** Throws MeshError `datapath.device` unless the device is a veth whose other end is ours. */
 export async function findDevice(namespace: Namespace, name: string): Promise<PodDevice> {
-  const [device] = await showLinks(namespace.fd, ['dev', name])
+  if (!/^[\w.@:-]{1,15}$/.test(name)) {
+    throw new MeshError('datapath.device', `"${name}" is not the name of a device`)
+  }
+  const [device] = await showLinks(namespace.fd, `dev ${name}`)
   const kind = device?.linkinfo?.info_kind
   if (device?.link_index === undefined || kind !== 'veth') {
     throw new MeshError(
@@ -38,7 +41,7 @@ export async function findDevice(namespace: Namespace, name: string): Promise<Po
       `device ${name} of the pod is ${kind ?? 'not virtual'}, but only the ends of a veth pair can be guarded`,
     )
   }
-  const ours = await showLinks(undefined, ['type', 'veth'])
+  const ours = await showLinks(undefined, 'type veth')
   const host = ours.find(
     (link) => link.ifindex === device.link_index && link.link_index === device.ifindex,
   )
@@ -54,68 +57,49 @@ export async function findDevice(namespace: Namespace, name: string): Promise<Po
 /**
  * A delivery keeps its client's address, so the workload's answers would leave the pod. Sockets
  * inherit the mark of the SYN (tcp_fwmark_accept), so do the kernel's own answers, such as the RST
- * of a port where nobody listens (fwmark_reflect), and marked packets stay on lo.
+ * of a port where nobody listens (fwmark_reflect), and marked packets stay on lo. Made again where
+ * it exists already, and verified.
  */
 export async function addRoutes(
   kernel: Kernel,
   namespace: Namespace,
   families: readonly (4 | 6)[],
 ): Promise<void> {
-  await kernel.writeFileIn(namespace.fd, FWMARK_ACCEPT, '1')
-  await ip(namespace.fd, ['link', 'set', 'lo', 'up'])
-  for (const family of families) {
-    await kernel.writeFileIn(namespace.fd, FWMARK_REFLECT[family], '1')
-    if (!(await hasRule(namespace.fd, family))) {
-      await ip(namespace.fd, [`-${family}`, 'rule', 'add', 'fwmark', MARK, 'lookup', `${TABLE}`])
-    }
-    const route = ['local', 'default', 'dev', 'lo', 'table', `${TABLE}`]
-    await ip(namespace.fd, [`-${family}`, 'route', 'replace', ...route])
-    const routes = await ip(namespace.fd, [`-${family}`, 'route', 'show', 'table', `${TABLE}`])
-    if (!/^local default dev lo/m.test(routes) || !(await hasRule(namespace.fd, family))) {
-      throw new MeshError(
-        'datapath.routes',
-        `IPv${family} answers to mark ${MARK} are not routed to lo: table ${TABLE} holds "${routes.trim()}"`,
-      )
-    }
-  }
+  await kernel.writeFileIn(namespace.fd, '/proc/sys/net/ipv4/tcp_fwmark_accept', '1')
+  const steps = families.flatMap((family) => [
+    `echo 1 > ${REFLECT[family]}`,
+    `ip -${family} rule show fwmark ${MARK} | grep -q 'lookup ${TABLE}' ||
+      ip -${family} rule add fwmark ${MARK} lookup ${TABLE}`,
+    `ip -${family} route replace local default dev lo table ${TABLE}`,
+    `ip -${family} rule show fwmark ${MARK} | grep 'lookup ${TABLE}'`,
+    `ip -${family} route show table ${TABLE} | grep '^local default dev lo'`,
+  ])
+  await inside(namespace.fd, ['ip link set lo up', ...steps])
 }
 
 /** Also in a namespace that is half gone: what cannot be removed is gone with it. */
 export async function removeRoutes(kernel: Kernel, namespace: Namespace): Promise<void> {
-  for (const family of [4, 6] as const) {
-    try {
-      await kernel.writeFileIn(namespace.fd, FWMARK_REFLECT[family], '0')
-      while (await hasRule(namespace.fd, family)) {
-        await ip(namespace.fd, [`-${family}`, 'rule', 'del', 'fwmark', MARK, 'lookup', `${TABLE}`])
-      }
-      await ip(namespace.fd, [`-${family}`, 'route', 'flush', 'table', `${TABLE}`])
-    } catch (error) {
-      if (!(error instanceof MeshError)) throw error
-    }
-  }
-  await kernel.writeFileIn(namespace.fd, FWMARK_ACCEPT, '0')
+  const steps = ([4, 6] as const).flatMap((family) => [
+    `test ! -e ${REFLECT[family]} || echo 0 > ${REFLECT[family]}`,
+    `while ip -${family} rule del fwmark ${MARK} lookup ${TABLE} 2>/dev/null; do :; done`,
+    `ip -${family} route flush table ${TABLE} 2>/dev/null || true`,
+  ])
+  await inside(namespace.fd, steps)
+  await kernel.writeFileIn(namespace.fd, '/proc/sys/net/ipv4/tcp_fwmark_accept', '0')
 }
 
-async function hasRule(namespaceFd: number, family: 4 | 6): Promise<boolean> {
-  const rules = await ip(namespaceFd, [`-${family}`, 'rule', 'show', 'fwmark', MARK])
-  return new RegExp(`lookup ${TABLE}\\b`).test(rules)
-}
-
-async function showLinks(
-  namespaceFd: number | undefined,
-  selector: readonly string[],
-): Promise<ShownLink[]> {
-  const text = await ip(namespaceFd, ['-j', '-d', 'link', 'show', ...selector])
+async function showLinks(namespaceFd: number | undefined, selector: string): Promise<ShownLink[]> {
+  const text = await inside(namespaceFd, [`ip -j -d link show ${selector}`])
   return JSON.parse(text === '' ? '[]' : text) as ShownLink[]
 }
 
-/** Runs `ip` in a namespace; rejects with MeshError `datapath.ip` and what it said. */
-function ip(namespaceFd: number | undefined, args: readonly string[]): Promise<string> {
+/** Runs lines of shell in a namespace, all in one process: an enrolment waits for it. */
+function inside(namespaceFd: number | undefined, lines: readonly string[]): Promise<string> {
   const enter =
     namespaceFd === undefined
       ? []
       : ['nsenter', `--net=/proc/${process.pid}/fd/${namespaceFd}`, '--']
-  const [file = 'ip', ...rest] = [...enter, 'ip', ...args]
+  const [file = 'sh', ...rest] = [...enter, 'sh', '-ec', lines.join('\n')]
   const child = spawn(file, rest, { stdio: ['ignore', 'pipe', 'pipe'], timeout: TIMEOUT_MS })
   let out = ''
   let said = ''
@@ -126,12 +110,12 @@ function ip(namespaceFd: number | undefined, args: readonly string[]): Promise<s
     said += text
   })
   const failed = (why: string, cause?: unknown): MeshError =>
-    new MeshError('datapath.ip', `ip ${args.join(' ')}: ${why}`, { cause })
+    new MeshError('datapath.ip', `${why} (in: ${lines.join('; ')})`, { cause })
   return new Promise((resolve, reject) => {
-    child.on('error', (error) => reject(failed(`${errorText(error)}; install iproute2`, error)))
+    child.on('error', (error) => reject(failed(`${errorText(error)}: install iproute2`, error)))
     child.on('close', (code, signal) => {
       if (code === 0) resolve(out)
-      else reject(failed(said.trim() || `ended with ${code ?? signal}`))
+      else reject(failed(said.trim() || out.trim() || `ended with ${code ?? signal}`))
     })
   })
 }
