@@ -17,12 +17,15 @@ const REFLECT = {
 
 export interface PodDevice {
   readonly ifindex: number
+  /** Its address on the link. */
+  readonly mac: string
   /** Index of the veth's other end, in the agent's namespace. */
   readonly hostIfindex: number
 }
 
 interface ShownLink {
   readonly ifindex: number
+  readonly address: string
   readonly link_index?: number
   readonly ifname?: string
   readonly linkinfo?: { readonly info_kind?: string }
@@ -51,7 +54,7 @@ export async function findDevice(namespace: Namespace, name: string): Promise<Po
       `the other end of ${name} is not in the agent's network namespace; run the agent there`,
     )
   }
-  return { ifindex: device.ifindex, hostIfindex: host.ifindex }
+  return { ifindex: device.ifindex, mac: device.address, hostIfindex: host.ifindex }
 }
 
 /**
