@@ -18,22 +18,21 @@ const TOOLS = join(STATE, 'bin')
 export class SetupError extends Error {}
 
 /**
- * Prepares the clone. `goal` says how far: `modules` (npm modules and Node 26, no root needed),
- * `packages` (and a checked machine with its system packages), `all` (and addon and BPF objects).
- * Progress goes to stderr.
+ * Prepares the clone. `goal` says how far: `modules` (npm modules and Node 26), `addon` (and the
+ * addon, which needs no root where a compiler and libbpf are installed), `packages` (modules, and a
+ * checked machine with its system packages), `all` (everything). Progress goes to stderr.
  */
 export async function setup({ goal = 'all', command = 'npm run setup' } = {}) {
   // Before anything is written: without root, not even the clone may be ours.
-  if (goal !== 'modules') throwFirst(machineProblems(machineFacts(command)))
+  const needsMachine = goal === 'packages' || goal === 'all'
+  if (needsMachine) throwFirst(machineProblems(machineFacts(command)))
   mkdirSync(TOOLS, { recursive: true })
   const unlock = await lock()
   try {
-    if (goal !== 'modules') prepareMachine()
+    if (needsMachine) prepareMachine()
     installModules()
-    if (goal === 'all') {
-      buildAddon()
-      buildBpf()
-    }
+    if (goal === 'addon' || goal === 'all') buildAddon()
+    if (goal === 'all') buildBpf()
   } finally {
     unlock()
   }
