@@ -93,18 +93,27 @@ export function fakeKernel(options: FakeKernelOptions = {}): Kernel & { control:
       nextCookie: () => ++lastCookie,
     }),
     ...fakeUnix(fds),
-    control: {
-      addNamespace,
-      addCgroup: (path) => void cgroups.add(path),
-      adopt: (fd) => asConnection('adopt', fds, fd).adopt(),
-      setOriginalDestination(fd, address) {
-        asConnection('set original destination', fds, fd).original = address
-      },
-      emit: (map, record) => emit(fds.get('emit', map.fd) as MapData, record),
-      written: (namespacePath, path) => namespaces.get(namespacePath)?.files.get(path),
-      get openDescriptors() {
-        return fds.count
-      },
+    control: control(fds, namespaces, cgroups, addNamespace),
+  }
+}
+
+function control(
+  fds: FdTable,
+  namespaces: ReadonlyMap<string, FakeNamespace>,
+  cgroups: Set<string>,
+  addNamespace: FakeControl['addNamespace'],
+): FakeControl {
+  return {
+    addNamespace,
+    addCgroup: (path) => void cgroups.add(path),
+    adopt: (fd) => asConnection('adopt', fds, fd).adopt(),
+    setOriginalDestination(fd, address) {
+      asConnection('set original destination', fds, fd).original = address
+    },
+    emit: (map, record) => emit(fds.get('emit', map.fd) as MapData, record),
+    written: (namespacePath, path) => namespaces.get(namespacePath)?.files.get(path),
+    get openDescriptors() {
+      return fds.count
     },
   }
 }

@@ -1,6 +1,6 @@
 // Compliance: maps of every type.
 import type { BpfMap, Kernel, MapSpec } from '../kernel.ts'
-import { load, member, type Suite, throwsErrno, u32 } from './rig.ts'
+import { load, member, NO_FD, type Rig, type Suite, throwsErrno, u32 } from './rig.ts'
 
 const HASH: MapSpec = { name: 'ct_hash', type: 'hash', keySize: 4, valueSize: 8, maxEntries: 4 }
 const ARRAY: MapSpec = { ...HASH, name: 'ct_array', type: 'array' }
@@ -21,18 +21,9 @@ const RING: MapSpec = {
   maxEntries: 4096,
 }
 
-export const mapSuite: Suite = (test, rig) => {
-  const withMap = (spec: MapSpec, run: (map: BpfMap, kernel: Kernel) => void): void => {
-    const map = rig().kernel.createMap(spec)
-    try {
-      run(map, rig().kernel)
-    } finally {
-      map.close()
-    }
-  }
-
-  test('a hash map keeps, replaces and forgets entries', (t) => {
-    withMap(HASH, (map) => {
+export const mapSuite: Suite = {
+  'a hash map keeps, replaces and forgets entries'(t, rig) {
+    withMap(rig, HASH, (map) => {
       t.is(map.lookup(u32(1)), undefined)
       map.update(u32(1), u32(10, 11))
       map.update(u32(1), u32(20, 21))
@@ -41,10 +32,10 @@ export const mapSuite: Suite = (test, rig) => {
       t.false(map.delete(u32(1)))
       t.is(map.lookup(u32(1)), undefined)
     })
-  })
+  },
 
-  test('update modes and a full hash map have their errno', (t) => {
-    withMap(HASH, (map) => {
+  'update modes and a full hash map have their errno'(t, rig) {
+    withMap(rig, HASH, (map) => {
       throwsErrno(t, 'ENOENT', () => map.update(u32(1), u32(0, 0), 'exist'), /ct_hash/)
       map.update(u32(1), u32(0, 0), 'noexist')
       throwsErrno(t, 'EEXIST', () => map.update(u32(1), u32(0, 0), 'noexist'))
@@ -53,10 +44,10 @@ export const mapSuite: Suite = (test, rig) => {
       map.update(u32(4), u32(9, 9))
       t.is(map.keys().length, 4)
     })
-  })
+  },
 
-  test('keys and values of the wrong size are refused', (t) => {
-    withMap(HASH, (map) => {
+  'keys and values of the wrong size are refused'(t, rig) {
+    withMap(rig, HASH, (map) => {
       throwsErrno(t, 'EINVAL', () => map.lookup(u32(1, 2)), /ct_hash: key of 8 bytes, expected 4/)
       throwsErrno(t, 'EINVAL', () => map.update(u32(1), u32(1)), /value of 4 bytes, expected 8/)
       throwsErrno(t, 'EINVAL', () => map.delete(Buffer.alloc(0)))
@@ -64,10 +55,10 @@ export const mapSuite: Suite = (test, rig) => {
       throwsErrno(t, 'EINVAL', () => map.updateFd(u32(1), 0))
       throwsErrno(t, 'EINVAL', () => map.lookupSocket(1))
     })
-  })
+  },
 
-  test('an array map has all its entries and keeps them', (t) => {
-    withMap(ARRAY, (map) => {
+  'an array map has all its entries and keeps them'(t, rig) {
+    withMap(rig, ARRAY, (map) => {
       t.deepEqual(map.lookup(u32(3)), u32(0, 0))
       t.is(map.lookup(u32(4)), undefined)
       map.update(u32(0), u32(1, 2))
@@ -77,18 +68,18 @@ export const mapSuite: Suite = (test, rig) => {
       t.deepEqual(map.keys(), [u32(0), u32(1), u32(2), u32(3)])
       t.deepEqual(map.entries()[0], [u32(0), u32(1, 2)])
     })
-  })
+  },
 
-  test('an LRU map makes room by itself', (t) => {
-    withMap({ ...HASH, name: 'ct_lru', type: 'lru_hash', maxEntries: 64 }, (map) => {
+  'an LRU map makes room by itself'(t, rig) {
+    withMap(rig, { ...HASH, name: 'ct_lru', type: 'lru_hash', maxEntries: 64 }, (map) => {
       for (let key = 0; key < 1000; key++) map.update(u32(key), u32(key, key))
       t.true(map.keys().length <= 64)
       t.deepEqual(map.lookup(u32(999)), u32(999, 999))
     })
-  })
+  },
 
-  test('a per-CPU map has one padded value for each CPU', (t) => {
-    withMap({ ...ARRAY, name: 'ct_percpu', type: 'percpu_array', valueSize: 4 }, (map) => {
+  'a per-CPU map has one padded value for each CPU'(t, rig) {
+    withMap(rig, { ...ARRAY, name: 'ct_percpu', type: 'percpu_array', valueSize: 4 }, (map) => {
       const value = map.lookup(u32(0))
       t.is((value?.length ?? 1) % 8, 0)
       t.true((value?.length ?? 0) >= 8)
@@ -98,10 +89,10 @@ export const mapSuite: Suite = (test, rig) => {
       t.deepEqual(map.lookup(u32(0)), next)
       throwsErrno(t, 'EINVAL', () => map.update(u32(0), u32(1)))
     })
-  })
+  },
 
-  test('batches write, list and delete many entries', (t) => {
-    withMap({ ...HASH, maxEntries: 5000 }, (map) => {
+  'batches write, list and delete many entries'(t, rig) {
+    withMap(rig, { ...HASH, maxEntries: 5000 }, (map) => {
       const count = 3000
       const numbers = Array.from({ length: count }, (_, at) => at)
       map.updateBatch(u32(...numbers), u32(...numbers.flatMap((at) => [at, at * 2])), count)
@@ -114,18 +105,18 @@ export const mapSuite: Suite = (test, rig) => {
       map.updateBatch(Buffer.alloc(0), Buffer.alloc(0), 0)
       t.is(map.deleteBatch(Buffer.alloc(0), 0), 0)
     })
-  })
+  },
 
-  test('a batch that does not fit says so', (t) => {
-    withMap(HASH, (map) => {
+  'a batch that does not fit says so'(t, rig) {
+    withMap(rig, HASH, (map) => {
       throwsErrno(t, 'E2BIG', () =>
         map.updateBatch(u32(1, 2, 3, 4, 5), u32(...Array(10).fill(0)), 5),
       )
       t.is(map.keys().length, 4)
     })
-  })
+  },
 
-  test('an array of maps holds only maps like its template', (t) => {
+  'an array of maps holds only maps like its template'(t, rig) {
     const inner: MapSpec = { ...HASH, name: 'ct_inner', valueSize: 4 }
     const outer: MapSpec = {
       ...ARRAY,
@@ -134,14 +125,14 @@ export const mapSuite: Suite = (test, rig) => {
       valueSize: 4,
       inner,
     }
-    withMap(outer, (map, kernel) => {
+    withMap(rig, outer, (map, kernel) => {
       const first = kernel.createMap(inner)
       const other = kernel.createMap(HASH)
       t.is(map.lookup(u32(0)), undefined)
       map.updateFd(u32(0), first.fd)
       t.deepEqual(map.lookup(u32(0)), u32(first.id))
       throwsErrno(t, 'EINVAL', () => map.updateFd(u32(1), other.fd))
-      throwsErrno(t, 'EBADF', () => map.updateFd(u32(1), 999_999_999))
+      throwsErrno(t, 'EBADF', () => map.updateFd(u32(1), NO_FD))
       throwsErrno(t, 'E2BIG', () => map.updateFd(u32(9), first.fd))
       first.update(u32(1), u32(5))
       first.close()
@@ -152,9 +143,9 @@ export const mapSuite: Suite = (test, rig) => {
       t.is(map.lookup(u32(0)), undefined)
       other.close()
     })
-  })
+  },
 
-  test('shapes the kernel does not make are refused', (t) => {
+  'shapes the kernel does not make are refused'(t, rig) {
     const inner: MapSpec = { ...HASH, name: 'ct_inner' }
     const shapes: readonly MapSpec[] = [
       { ...HASH, maxEntries: 0 },
@@ -170,12 +161,12 @@ export const mapSuite: Suite = (test, rig) => {
       { ...HASH, keySize: -1 },
     ]
     for (const shape of shapes) {
-      throwsErrno(t, 'EINVAL', () => rig().kernel.createMap(shape), /BPF_MAP_CREATE/)
+      throwsErrno(t, 'EINVAL', () => rig.kernel.createMap(shape), /BPF_MAP_CREATE/)
     }
-  })
+  },
 
-  test('a closed map is EBADF, a forgotten id is ENOENT', (t) => {
-    const { kernel } = rig()
+  'a closed map is EBADF, a forgotten id is ENOENT'(t, rig) {
+    const { kernel } = rig
     const map = kernel.createMap(HASH)
     const second = kernel.openMapById(map.id)
     map.update(u32(1), u32(3, 4))
@@ -187,10 +178,10 @@ export const mapSuite: Suite = (test, rig) => {
     t.deepEqual(second.lookup(u32(1)), u32(3, 4))
     second.close()
     throwsErrno(t, 'ENOENT', () => kernel.openMapById(map.id), /BPF_MAP_GET_FD_BY_ID/)
-  })
+  },
 
-  test('a pinned map is found by path', (t) => {
-    const { kernel, pins } = rig()
+  'a pinned map is found by path'(t, rig) {
+    const { kernel, pins } = rig
     const path = `${pins}/map`
     const map = kernel.createMap(HASH)
     map.update(u32(1), u32(3, 4))
@@ -206,10 +197,10 @@ export const mapSuite: Suite = (test, rig) => {
     throwsErrno(t, 'EINVAL', () => kernel.openPinnedLink(path))
     throwsErrno(t, 'ENOENT', () => kernel.openPinnedMap(`${pins}/none`), /BPF_OBJ_GET/)
     throwsErrno(t, 'EINVAL', () => kernel.openPinnedMap('a\0b'))
-  })
+  },
 
-  test('socket storage is kept by socket and inherited by what is accepted', async (t) => {
-    const { kernel } = rig()
+  async 'socket storage is kept by socket and inherited by what is accepted'(t, rig) {
+    const { kernel } = rig
     const map = kernel.createMap(STORAGE)
     const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
     t.is(map.lookupSocket(listener.fd), undefined)
@@ -217,7 +208,7 @@ export const mapSuite: Suite = (test, rig) => {
     map.updateSocket(listener.fd, u32(5, 6))
     throwsErrno(t, 'EEXIST', () => map.updateSocket(listener.fd, u32(5, 6), 'noexist'))
     t.deepEqual(map.lookupSocket(listener.fd), u32(5, 6))
-    throwsErrno(t, 'EBADF', () => map.lookupSocket(999_999_999))
+    throwsErrno(t, 'EBADF', () => map.lookupSocket(NO_FD))
     throwsErrno(t, 'EINVAL', () => map.updateSocket(listener.fd, u32(5)))
     throwsErrno(t, 'ENOTSUPP', () => map.keys())
 
@@ -237,15 +228,15 @@ export const mapSuite: Suite = (test, rig) => {
     kernel.closeFd(client.fd)
     kernel.closeFd(listener.fd)
     map.close()
-  })
+  },
 
-  test('a socket hash holds listeners until their last descriptor closes', async (t) => {
-    const { kernel } = rig()
+  async 'a socket hash holds listeners until their last descriptor closes'(t, rig) {
+    const { kernel } = rig
     const map = kernel.createMap(SOCKHASH)
     const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
     map.updateFd(u32(1), listener.fd)
     t.is(map.lookup(u32(1))?.length, 8)
-    throwsErrno(t, 'EBADF', () => map.updateFd(u32(2), 999_999_999))
+    throwsErrno(t, 'EBADF', () => map.updateFd(u32(2), NO_FD))
     throwsErrno(t, 'EEXIST', () => map.updateFd(u32(1), listener.fd, 'noexist'))
     const copy = kernel.duplicate(listener.fd)
     kernel.closeFd(listener.fd)
@@ -254,10 +245,10 @@ export const mapSuite: Suite = (test, rig) => {
     t.is(map.keys().length, 0)
     t.is(map.lookup(u32(1)), undefined)
     map.close()
-  })
+  },
 
-  test('maps of a loaded object say what they are', (t) => {
-    const object = load(rig())
+  'maps of a loaded object say what they are'(t, rig) {
+    const object = load(rig)
     const found = [...object.maps.values()].map((map) => `${map.name} ${map.type}`).sort()
     t.deepEqual(found, [
       'sample_array array',
@@ -272,5 +263,14 @@ export const mapSuite: Suite = (test, rig) => {
     t.like(hash, { keySize: 4, valueSize: 16, maxEntries: 4, flags: 0 })
     object.close()
     throwsErrno(t, 'EBADF', () => hash.lookup(u32(1)))
-  })
+  },
+}
+
+function withMap(rig: Rig, spec: MapSpec, run: (map: BpfMap, kernel: Kernel) => void): void {
+  const map = rig.kernel.createMap(spec)
+  try {
+    run(map, rig.kernel)
+  } finally {
+    map.close()
+  }
 }

@@ -1,10 +1,10 @@
 // Compliance: loading objects, attaching programs, links, the ring buffer, iterators, layouts.
 import { existsSync } from 'node:fs'
-import { load, member, rejectsErrno, type Suite, throwsErrno, u32, until } from './rig.ts'
+import { load, member, NO_FD, rejectsErrno, type Suite, throwsErrno, u32, until } from './rig.ts'
 
-export const objectSuite: Suite = (test, rig) => {
-  test('only the chosen programs of an object are loaded', (t) => {
-    const all = load(rig())
+export const objectSuite: Suite = {
+  'only the chosen programs of an object are loaded'(t, rig) {
+    const all = load(rig)
     t.deepEqual([...all.programs.keys()].sort(), [
       'sample_connect4',
       'sample_iter',
@@ -15,13 +15,13 @@ export const objectSuite: Suite = (test, rig) => {
     ])
     t.true([...all.programs.values()].every(({ verifiedInstructions: count }) => count > 0))
     all.close()
-    const one = load(rig(), { programs: ['sample_tc'] })
+    const one = load(rig, { programs: ['sample_tc'] })
     t.deepEqual([...one.programs.keys()], ['sample_tc'])
     one.close()
-  })
+  },
 
-  test('what an object does not have, or what does not fit it, is refused by name', (t) => {
-    const { kernel, refused } = rig()
+  'what an object does not have, or what does not fit it, is refused by name'(t, rig) {
+    const { kernel, refused } = rig
     const spare = kernel.createMap({
       name: 'ct_spare',
       type: 'hash',
@@ -45,17 +45,17 @@ export const objectSuite: Suite = (test, rig) => {
       ['EINVAL', /open object/, { bytes: Buffer.alloc(0) }],
     ]
     for (const [errno, operation, options] of cases) {
-      throwsErrno(t, errno, () => load(rig(), options ?? {}), operation)
+      throwsErrno(t, errno, () => load(rig, options ?? {}), operation)
     }
     spare.close()
     t.notThrows(() => {
       const name = 'refused'
       kernel.loadObject({ bytes: refused, name, programs: ['refused_fine'] }).close()
     })
-  })
+  },
 
-  test('a refused program is named and comes with the verifier log', (t) => {
-    const { kernel, refused } = rig()
+  'a refused program is named and comes with the verifier log'(t, rig) {
+    const { kernel, refused } = rig
     const error = throwsErrno(
       t,
       'EACCES',
@@ -64,31 +64,31 @@ export const objectSuite: Suite = (test, rig) => {
     )
     t.regex(error?.verifierLog ?? '', /invalid mem access/)
     t.true(error?.message.includes('invalid mem access'))
-  })
+  },
 
-  test('pinned maps are made once and found again', (t) => {
-    const path = `${rig().pins}/hash`
-    const first = load(rig(), { pins: { sample_hash: path }, maxEntries: { sample_hash: 9 } })
+  'pinned maps are made once and found again'(t, rig) {
+    const path = `${rig.pins}/hash`
+    const first = load(rig, { pins: { sample_hash: path }, maxEntries: { sample_hash: 9 } })
     t.true(existsSync(path))
     member(first.maps, 'sample_hash').update(u32(7), u32(1, 2, 3, 4))
     const { id } = member(first.maps, 'sample_hash')
     first.close()
-    const second = load(rig(), { pins: { sample_hash: path }, maxEntries: { sample_hash: 9 } })
+    const second = load(rig, { pins: { sample_hash: path }, maxEntries: { sample_hash: 9 } })
     const again = member(second.maps, 'sample_hash')
     t.is(again.id, id)
     t.is(again.maxEntries, 9)
     t.deepEqual(again.lookup(u32(7)), u32(1, 2, 3, 4))
     // Of another shape it is neither used nor replaced.
-    throwsErrno(t, 'EINVAL', () => load(rig(), { pins: { sample_hash: path } }))
-    const third = load(rig(), { reuse: { sample_hash: again } })
+    throwsErrno(t, 'EINVAL', () => load(rig, { pins: { sample_hash: path } }))
+    const third = load(rig, { reuse: { sample_hash: again } })
     t.is(member(third.maps, 'sample_hash').id, id)
     third.close()
     second.close()
-  })
+  },
 
-  test('programs attach to cgroups as links that can be updated, pinned and detached', (t) => {
-    const { kernel, cgroup, pins, scratch } = rig()
-    const object = load(rig())
+  'programs attach to cgroups as links that can be updated, pinned and detached'(t, rig) {
+    const { kernel, cgroup, pins, scratch } = rig
+    const object = load(rig)
     const connect4 = member(object.programs, 'sample_connect4')
     throwsErrno(t, 'ENOENT', () => connect4.attachCgroup(`${scratch}/none`), /open .*none/)
     throwsErrno(t, 'EBADF', () => connect4.attachCgroup(scratch), /BPF_LINK_CREATE/)
@@ -116,11 +116,11 @@ export const objectSuite: Suite = (test, rig) => {
     throwsErrno(t, 'ENOLINK', () => again.update(connect4))
     again.close()
     object.close()
-  })
+  },
 
-  test('a pinned program still attaches', (t) => {
-    const { kernel, cgroup, pins } = rig()
-    const object = load(rig())
+  'a pinned program still attaches'(t, rig) {
+    const { kernel, cgroup, pins } = rig
+    const object = load(rig)
     const path = `${pins}/program`
     const { id } = member(object.programs, 'sample_refuse4')
     member(object.programs, 'sample_refuse4').pin(path)
@@ -134,28 +134,28 @@ export const objectSuite: Suite = (test, rig) => {
     link.close()
     again.close()
     throwsErrno(t, 'EINVAL', () => kernel.openPinnedMap(path))
-  })
+  },
 
-  test('sk_lookup attaches to a namespace', async (t) => {
-    const { kernel, namespace: path } = rig()
-    const object = load(rig())
+  async 'sk_lookup attaches to a namespace'(t, rig) {
+    const { kernel, namespace: path } = rig
+    const object = load(rig)
     const namespace = await kernel.openNamespace(path)
     const lookup = member(object.programs, 'sample_lookup')
     const link = lookup.attachNetns(namespace.fd)
     t.like(link.info(), { type: 'netns', netnsInode: namespace.inode, programId: lookup.id })
     throwsErrno(t, 'EINVAL', () => member(object.programs, 'sample_tc').attachNetns(namespace.fd))
-    throwsErrno(t, 'EBADF', () => lookup.attachNetns(999_999_999))
+    throwsErrno(t, 'EBADF', () => lookup.attachNetns(NO_FD))
     throwsErrno(t, 'EBADF', () => lookup.attachNetns(-1))
     link.detach()
     t.is(link.info().netnsInode, 0)
     link.close()
     namespace.close()
     object.close()
-  })
+  },
 
-  test('TCX attaches to a device of a namespace', async (t) => {
-    const { kernel, namespace: path } = rig()
-    const object = load(rig())
+  async 'TCX attaches to a device of a namespace'(t, rig) {
+    const { kernel, namespace: path } = rig
+    const object = load(rig)
     const namespace = await kernel.openNamespace(path)
     const tc = member(object.programs, 'sample_tc')
     const ifindex = (await kernel.deviceIndex('weft0', namespace.fd)) ?? 0
@@ -171,40 +171,40 @@ export const objectSuite: Suite = (test, rig) => {
       link.close()
     }
     await rejectsErrno(t, 'ENODEV', () => tc.attachTcx('egress', 9999, namespace.fd), /tcx/)
-    await rejectsErrno(t, 'EBADF', () => tc.attachTcx('egress', ifindex, 999_999_999))
+    await rejectsErrno(t, 'EBADF', () => tc.attachTcx('egress', ifindex, NO_FD))
     await rejectsErrno(t, 'EINVAL', () => tc.attachTcx('egress', 0, namespace.fd))
     const connect4 = member(object.programs, 'sample_connect4')
     await rejectsErrno(t, 'EINVAL', () => connect4.attachTcx('egress', ifindex, namespace.fd))
     namespace.close()
     object.close()
-  })
+  },
 
-  test('records of the ring buffer come whole and in order', async (t) => {
-    const object = load(rig())
+  async 'records of the ring buffer come whole and in order'(t, rig) {
+    const object = load(rig)
     const ring = member(object.maps, 'sample_ring')
     const seen: number[] = []
-    rig().emit(object, 64)
-    const reader = rig().kernel.readRing(ring, (record) => {
+    rig.emit(object, 64)
+    const reader = rig.kernel.readRing(ring, (record) => {
       t.is(record.length, 8)
       t.is(record.readUInt32LE(4), record.readUInt32LE(0) * 2)
       seen.push(record.readUInt32LE(0))
     })
-    for (const length of [65, 66, 67]) rig().emit(object, length)
+    for (const length of [65, 66, 67]) rig.emit(object, length)
     await until(() => seen.length === 4)
-    rig().emit(object, 68)
+    rig.emit(object, 68)
     await until(() => seen.length === 5)
     t.deepEqual(seen, [64, 65, 66, 67, 68])
     reader.stop()
     reader.stop()
     throwsErrno(t, 'EINVAL', () => {
-      rig().kernel.readRing(member(object.maps, 'sample_hash'), () => {})
+      rig.kernel.readRing(member(object.maps, 'sample_hash'), () => {})
     })
     object.close()
-  })
+  },
 
-  test('an iterator is read to its end inside a namespace', async (t) => {
-    const { kernel, namespace: path } = rig()
-    const object = load(rig())
+  async 'an iterator is read to its end inside a namespace'(t, rig) {
+    const { kernel, namespace: path } = rig
+    const object = load(rig)
     const namespace = await kernel.openNamespace(path)
     const listener = await kernel.listen({ address: '127.0.0.1', port: 7777 }, namespace.fd)
     const link = member(object.programs, 'sample_iter').attachIter()
@@ -220,10 +220,10 @@ export const objectSuite: Suite = (test, rig) => {
     kernel.closeFd(listener.fd)
     namespace.close()
     object.close()
-  })
+  },
 
-  test('a test run answers, or says that the type has none', (t) => {
-    const object = load(rig())
+  'a test run answers, or says that the type has none'(t, rig) {
+    const object = load(rig)
     const result = member(object.programs, 'sample_tc').testRun({ data: Buffer.alloc(64) })
     t.is(result.returnValue, 0)
     t.is(result.dataOut.length, 64)
@@ -231,10 +231,10 @@ export const objectSuite: Suite = (test, rig) => {
     throwsErrno(t, 'ENOTSUPP', () => sockops.testRun({ data: Buffer.alloc(64) }))
     throwsErrno(t, 'EINVAL', () => sockops.testRun({ repeat: 0 }))
     object.close()
-  })
+  },
 
-  test('the layout of a struct is as the compiler made it', (t) => {
-    const { kernel, sample } = rig()
+  'the layout of a struct is as the compiler made it'(t, rig) {
+    const { kernel, sample } = rig
     t.deepEqual(kernel.structLayout(sample, 'sample_value'), {
       name: 'sample_value',
       size: 16,
@@ -247,5 +247,5 @@ export const objectSuite: Suite = (test, rig) => {
     })
     t.is(kernel.structLayout(sample, 'nothing'), undefined)
     throwsErrno(t, 'EINVAL', () => kernel.structLayout(Buffer.from('no object'), 'sample_value'))
-  })
+  },
 }

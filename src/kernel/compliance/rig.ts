@@ -1,8 +1,14 @@
 // What the compliance suite needs of a kernel under test, and its small helpers. Both kernels, the
 // real one and the fake, run every test of this folder.
 import type { Duplex } from 'node:stream'
-import type { ExecutionContext, TestFn } from 'ava'
-import { type BpfObject, type Kernel, KernelError, type ObjectSpec } from '../kernel.ts'
+import type { ExecutionContext } from 'ava'
+import {
+  type BpfObject,
+  type Kernel,
+  KernelError,
+  type Namespace,
+  type ObjectSpec,
+} from '../kernel.ts'
 
 export interface Rig {
   readonly kernel: Kernel
@@ -27,7 +33,17 @@ export interface Rig {
 export const V4 = '10.77.0.2'
 export const V6 = 'fd77::2'
 
-export type Suite = (test: TestFn, rig: () => Rig) => void
+/** Tests by name. */
+export type Suite = Readonly<
+  Record<string, (t: ExecutionContext, rig: Rig) => void | Promise<void>>
+>
+
+/** A number no process has open. */
+export const NO_FD = 999_999_999
+
+export function openNamespace(rig: Rig): Promise<Namespace> {
+  return rig.kernel.openNamespace(rig.namespace)
+}
 
 export function u32(...numbers: number[]): Buffer {
   const bytes = Buffer.alloc(numbers.length * 4)

@@ -1,15 +1,21 @@
-// Compliance: namespaces, listening, connecting, accepting, ending connections.
+// Compliance: listening, connecting, accepting, ending connections.
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import type { ExecutionContext } from 'ava'
 import type { Accepted } from '../kernel.ts'
-import { collector, type Rig, rejectsErrno, type Suite, throwsErrno, until, V4, V6 } from './rig.ts'
+import {
+  collector,
+  NO_FD,
+  openNamespace,
+  type Rig,
+  rejectsErrno,
+  type Suite,
+  throwsErrno,
+  until,
+  V4,
+  V6,
+} from './rig.ts'
 
 const TIMEOUT = { timeoutMs: 5000 } as const
-const NO_FD = 999_999_999
-
-async function open(rig: Rig) {
-  return rig.kernel.openNamespace(rig.namespace)
-}
 
 function acceptAll(rig: Rig, fd: number, batchMax = 16) {
   const got = collector<Accepted>()
@@ -17,91 +23,17 @@ function acceptAll(rig: Rig, fd: number, batchMax = 16) {
   return { ...got, acceptor }
 }
 
-export const namespaceSuite: Suite = (test, rig) => {
-  test('a namespace has a cookie that its sockets show', async (t) => {
-    const { kernel } = rig()
-    const [first, second] = [await open(rig()), await open(rig())]
-    t.is(first.cookie, second.cookie)
-    t.is(first.inode, second.inode)
-    t.not(first.fd, second.fd)
-    const own = await kernel.openNamespace('/proc/self/ns/net')
-    t.not(own.cookie, first.cookie)
-    const inside = await kernel.listen({ address: '127.0.0.1', port: 0 }, first.fd)
-    const outside = await kernel.listen({ address: '127.0.0.1', port: 0 })
-    t.is(kernel.socketNetnsCookie(inside.fd), first.cookie)
-    t.is(kernel.socketNetnsCookie(outside.fd), own.cookie)
-    for (const { fd } of [inside, outside]) kernel.closeFd(fd)
-    for (const namespace of [first, second, own]) namespace.close()
-    first.close()
-    await rejectsErrno(t, 'EBADF', () => kernel.deviceIndex('lo', first.fd))
-  })
+export const socketSuite: Suite = {
+  'connects, accepts and carries bytes over IPv4': (t, rig) => carries(t, rig, '127.0.0.1'),
+  'connects, accepts and carries bytes over IPv6': (t, rig) => carries(t, rig, '::1'),
 
-  test('what is no namespace is refused', async (t) => {
-    const { kernel, scratch } = rig()
-    await rejectsErrno(t, 'ENOENT', () => kernel.openNamespace(`${scratch}/none`), /open .*none/)
-    await rejectsErrno(t, 'EINVAL', () => kernel.openNamespace('/proc/self/status'))
-    await rejectsErrno(t, 'EINVAL', () => kernel.openNamespace(''))
-    const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
-    const inside = { address: '127.0.0.1', port: 0 }
-    await rejectsErrno(t, 'EINVAL', () => kernel.listen(inside, listener.fd), /setns/)
-    await rejectsErrno(t, 'EBADF', () => kernel.listen(inside, NO_FD))
-    kernel.closeFd(listener.fd)
-  })
-
-  test('devices are found by name', async (t) => {
-    const namespace = await open(rig())
-    t.is(await rig().kernel.deviceIndex('lo', namespace.fd), 1)
-    t.is(await rig().kernel.deviceIndex('lo'), 1)
-    t.is(await rig().kernel.deviceIndex('weft9', namespace.fd), undefined)
-    t.not(await rig().kernel.deviceIndex('weft0', namespace.fd), undefined)
-    namespace.close()
-  })
-
-  test('a file below /proc/sys/net is written for one namespace only', async (t) => {
-    const { kernel } = rig()
-    const namespace = await open(rig())
-    const path = '/proc/sys/net/ipv4/tcp_fwmark_accept'
-    const before = readFileSync(path, 'utf8')
-    await kernel.writeFileIn(namespace.fd, path, '1')
-    t.is(readFileSync(path, 'utf8'), before)
-    await rejectsErrno(t, 'ENOENT', () => kernel.writeFileIn(namespace.fd, `${path}.none`, '1'))
-    await rejectsErrno(t, 'EBADF', () => kernel.writeFileIn(NO_FD, path, '1'))
-    namespace.close()
-  })
-}
-
-export const socketSuite: Suite = (test, rig) => {
-  for (const address of ['127.0.0.1', '::1']) {
-    test(`connects, accepts and carries bytes over ${address}`, async (t) => {
-      const { kernel, adopt } = rig()
-      const listener = await kernel.listen({ address, port: 0 })
-      t.is(listener.local.address, address)
-      const { next, acceptor } = acceptAll(rig(), listener.fd)
-      const client = await kernel.connect({ address, port: listener.local.port, ...TIMEOUT })
-      const accepted = await next()
-      t.deepEqual(accepted.remote, client.local)
-      t.deepEqual(accepted.local, listener.local)
-      t.is(accepted.storage, undefined)
-      const [near, far] = [adopt(client.fd), adopt(accepted.fd)]
-      near.end('ping')
-      far.end('pong')
-      const [[ping], [pong]] = await Promise.all([once(far, 'data'), once(near, 'data')])
-      t.is(String(ping), 'ping')
-      t.is(String(pong), 'pong')
-      near.destroy()
-      far.destroy()
-      acceptor.stop()
-      kernel.closeFd(listener.fd)
-    })
-  }
-
-  test('sockets live in the namespace they were asked for', async (t) => {
-    const { kernel } = rig()
-    const namespace = await open(rig())
+  async 'sockets live in the namespace they were asked for'(t, rig) {
+    const { kernel } = rig
+    const namespace = await openNamespace(rig)
     for (const address of [V4, V6]) {
       const spec = { address, port: 8080 }
       const listener = await kernel.listen(spec, namespace.fd)
-      const { next, acceptor } = acceptAll(rig(), listener.fd)
+      const { next, acceptor } = acceptAll(rig, listener.fd)
       const client = await kernel.connect({ ...spec, ...TIMEOUT }, namespace.fd)
       const accepted = await next()
       t.is(accepted.remote.address, address)
@@ -111,12 +43,12 @@ export const socketSuite: Suite = (test, rig) => {
       for (const fd of [client.fd, accepted.fd, listener.fd]) kernel.closeFd(fd)
     }
     namespace.close()
-  })
+  },
 
-  test('a dual-stack listener shows IPv4 callers as IPv4', async (t) => {
-    const { kernel } = rig()
+  async 'a dual-stack listener shows IPv4 callers as IPv4'(t, rig) {
+    const { kernel } = rig
     const dual = await kernel.listen({ address: '::', port: 0 })
-    const { next, acceptor } = acceptAll(rig(), dual.fd)
+    const { next, acceptor } = acceptAll(rig, dual.fd)
     const { port } = dual.local
     const client = await kernel.connect({ address: '127.0.0.1', port, ...TIMEOUT })
     const accepted = await next()
@@ -128,10 +60,10 @@ export const socketSuite: Suite = (test, rig) => {
     const refused = { address: '127.0.0.1', port: only.local.port, ...TIMEOUT }
     await rejectsErrno(t, 'ECONNREFUSED', () => kernel.connect(refused))
     kernel.closeFd(only.fd)
-  })
+  },
 
-  test('listening where one may not is refused', async (t) => {
-    const { kernel } = rig()
+  async 'listening where one may not is refused'(t, rig) {
+    const { kernel } = rig
     const first = await kernel.listen({ address: '127.0.0.1', port: 0 })
     const { port } = first.local
     const listen = (spec: Parameters<typeof kernel.listen>[0]) => () => kernel.listen(spec)
@@ -148,10 +80,10 @@ export const socketSuite: Suite = (test, rig) => {
       }
     }
     kernel.closeFd(first.fd)
-  })
+  },
 
-  test('connecting fails with the errno of its cause', async (t) => {
-    const { kernel, blackhole } = rig()
+  async 'connecting fails with the errno of its cause'(t, rig) {
+    const { kernel, blackhole } = rig
     const closed = await kernel.listen({ address: '127.0.0.1', port: 0 })
     kernel.closeFd(closed.fd)
     const target = { address: '127.0.0.1', port: closed.local.port, ...TIMEOUT }
@@ -170,15 +102,15 @@ export const socketSuite: Suite = (test, rig) => {
     await rejectsErrno(t, 'EINVAL', () => kernel.connect({ ...target, timeoutMs: 0 }))
     await rejectsErrno(t, 'EINVAL', () => kernel.connect({ ...target, portRange: [9, 8] }))
     await rejectsErrno(t, 'EBADF', () => kernel.connect(target, NO_FD))
-    const namespace = await open(rig())
+    const namespace = await openNamespace(rig)
     const silent = { address: blackhole, port: 80, timeoutMs: 20 }
     await rejectsErrno(t, 'ETIMEDOUT', () => kernel.connect(silent, namespace.fd), /^connect/)
     namespace.close()
-  })
+  },
 
-  test('an aborted connection is cancelled, whenever that happens', async (t) => {
-    const { kernel, blackhole } = rig()
-    const namespace = await open(rig())
+  async 'an aborted connection is cancelled, whenever that happens'(t, rig) {
+    const { kernel, blackhole } = rig
+    const namespace = await openNamespace(rig)
     const connect = (signal: AbortSignal) => () =>
       kernel.connect({ address: blackhole, port: 80, ...TIMEOUT, signal }, namespace.fd)
     await rejectsErrno(t, 'ECANCELED', connect(AbortSignal.abort()))
@@ -190,11 +122,11 @@ export const socketSuite: Suite = (test, rig) => {
     setTimeout(() => later.abort(), 10)
     await rejectsErrno(t, 'ECANCELED', connect(later.signal), /^connect/)
     namespace.close()
-  })
+  },
 
-  test('the source may be chosen, and a range of ports runs out', async (t) => {
-    const { kernel } = rig()
-    const namespace = await open(rig())
+  async 'the source may be chosen, and a range of ports runs out'(t, rig) {
+    const { kernel } = rig
+    const namespace = await openNamespace(rig)
     const spec = { address: '127.0.0.1', port: 8081 }
     const listener = await kernel.listen(spec, namespace.fd)
     const source = { address: '127.0.0.5', port: 0 }
@@ -215,10 +147,10 @@ export const socketSuite: Suite = (test, rig) => {
     t.deepEqual(chosen.local, exact.source)
     for (const fd of [...fds, chosen.fd, listener.fd]) kernel.closeFd(fd)
     namespace.close()
-  })
+  },
 
-  test('many connections in one turn all arrive, in batches no larger than asked', async (t) => {
-    const { kernel } = rig()
+  async 'many connections in one turn all arrive, in batches no larger than asked'(t, rig) {
+    const { kernel } = rig
     const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
     const { port } = listener.local
     const sizes: number[] = []
@@ -236,13 +168,13 @@ export const socketSuite: Suite = (test, rig) => {
     acceptor.stop()
     for (const { fd } of clients) kernel.closeFd(fd)
     kernel.closeFd(listener.fd)
-  })
+  },
 
-  test('an acceptor pauses, resumes and stops', async (t) => {
-    const { kernel } = rig()
+  async 'an acceptor pauses, resumes and stops'(t, rig) {
+    const { kernel } = rig
     const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
     const target = { address: '127.0.0.1', port: listener.local.port, ...TIMEOUT }
-    const { items, next, acceptor } = acceptAll(rig(), listener.fd)
+    const { items, next, acceptor } = acceptAll(rig, listener.fd)
     acceptor.pause()
     const client = await kernel.connect(target)
     await new Promise((resolve) => setTimeout(resolve, 20))
@@ -256,22 +188,22 @@ export const socketSuite: Suite = (test, rig) => {
     await new Promise((resolve) => setTimeout(resolve, 20))
     t.is(items.length, 0)
     // The listener is still open: another acceptor gets what waited.
-    const successor = acceptAll(rig(), listener.fd)
+    const successor = acceptAll(rig, listener.fd)
     const late = await successor.next()
     successor.acceptor.stop()
     for (const fd of [client.fd, accepted.fd, second.fd, late.fd]) kernel.closeFd(fd)
     kernel.closeFd(listener.fd)
     await rejectsErrno(t, 'ECONNREFUSED', () => kernel.connect(target))
-  })
+  },
 
-  test('accepting on what is no listener is refused', (t) => {
-    const { kernel } = rig()
+  'accepting on what is no listener is refused'(t, rig) {
+    const { kernel } = rig
     throwsErrno(t, 'EBADF', () => kernel.accept(NO_FD, { batchMax: 1 }, () => {}))
     throwsErrno(t, 'EINVAL', () => kernel.accept(0, { batchMax: 0 }, () => {}))
-  })
+  },
 
-  test('a duplicate keeps its socket open', async (t) => {
-    const { kernel } = rig()
+  async 'a duplicate keeps its socket open'(t, rig) {
+    const { kernel } = rig
     const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
     const copy = kernel.duplicate(listener.fd)
     kernel.closeFd(listener.fd)
@@ -280,10 +212,10 @@ export const socketSuite: Suite = (test, rig) => {
     kernel.closeFd(client.fd)
     kernel.closeFd(copy)
     await rejectsErrno(t, 'ECONNREFUSED', () => kernel.connect(target))
-  })
+  },
 
-  test('what is no descriptor is EBADF', (t) => {
-    const { kernel } = rig()
+  'what is no descriptor is EBADF'(t, rig) {
+    const { kernel } = rig
     for (const fd of [NO_FD, -1, 1.5]) {
       throwsErrno(t, 'EBADF', () => kernel.closeFd(fd))
       throwsErrno(t, 'EBADF', () => kernel.duplicate(fd))
@@ -291,12 +223,12 @@ export const socketSuite: Suite = (test, rig) => {
       throwsErrno(t, 'EBADF', () => kernel.socketNetnsCookie(fd))
       throwsErrno(t, 'EBADF', () => kernel.originalDestination(fd))
     }
-  })
+  },
 
-  test('linger zero ends a connection by reset', async (t) => {
-    const { kernel, adopt } = rig()
+  async 'linger zero ends a connection by reset'(t, rig) {
+    const { kernel, adopt } = rig
     const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
-    const { next, acceptor } = acceptAll(rig(), listener.fd)
+    const { next, acceptor } = acceptAll(rig, listener.fd)
     const { port } = listener.local
     const client = await kernel.connect({ address: '127.0.0.1', port, ...TIMEOUT })
     const far = adopt((await next()).fd)
@@ -308,18 +240,18 @@ export const socketSuite: Suite = (test, rig) => {
     t.regex(String(error), /ECONNRESET/)
     acceptor.stop()
     kernel.closeFd(listener.fd)
-  })
+  },
 
-  test('live connections are ended by what they match', async (t) => {
-    const { kernel, adopt } = rig()
-    const namespace = await open(rig())
+  async 'live connections are ended by what they match'(t, rig) {
+    const { kernel, adopt } = rig
+    const namespace = await openNamespace(rig)
     for (const [address, family] of [
       [V4, 4],
       [V6, 6],
     ] as const) {
       const listener = await kernel.listen({ address, port: 0 }, namespace.fd)
       const { port } = listener.local
-      const { next, acceptor } = acceptAll(rig(), listener.fd)
+      const { next, acceptor } = acceptAll(rig, listener.fd)
       const connect = () => kernel.connect({ address, port, ...TIMEOUT }, namespace.fd)
       const near = adopt((await connect()).fd)
       const far = adopt((await next()).fd)
@@ -349,5 +281,27 @@ export const socketSuite: Suite = (test, rig) => {
     const bad = { family: 4, source: { address: 'x' } } as const
     await rejectsErrno(t, 'EINVAL', () => kernel.destroySockets(bad, namespace.fd))
     namespace.close()
-  })
+  },
+}
+
+async function carries(t: ExecutionContext, rig: Rig, address: string): Promise<void> {
+  const { kernel, adopt } = rig
+  const listener = await kernel.listen({ address, port: 0 })
+  t.is(listener.local.address, address)
+  const { next, acceptor } = acceptAll(rig, listener.fd)
+  const client = await kernel.connect({ address, port: listener.local.port, ...TIMEOUT })
+  const accepted = await next()
+  t.deepEqual(accepted.remote, client.local)
+  t.deepEqual(accepted.local, listener.local)
+  t.is(accepted.storage, undefined)
+  const [near, far] = [adopt(client.fd), adopt(accepted.fd)]
+  near.end('ping')
+  far.end('pong')
+  const [[ping], [pong]] = await Promise.all([once(far, 'data'), once(near, 'data')])
+  t.is(String(ping), 'ping')
+  t.is(String(pong), 'pong')
+  near.destroy()
+  far.destroy()
+  acceptor.stop()
+  kernel.closeFd(listener.fd)
 }

@@ -1,9 +1,10 @@
 // The compliance suite of the Kernel port: what every caller may rely on, of either kernel.
 import type { TestFn } from 'ava'
 import { mapSuite } from './maps.ts'
+import { namespaceSuite } from './namespaces.ts'
 import { objectSuite } from './objects.ts'
 import type { Rig } from './rig.ts'
-import { namespaceSuite, socketSuite } from './sockets.ts'
+import { socketSuite } from './sockets.ts'
 import { unixSuite } from './unix.ts'
 
 /** One rig serves the whole file; tests run one after the other. */
@@ -18,6 +19,6 @@ export function compliance(test: TestFn, open: () => Promise<Rig>): void {
     return opened
   }
   for (const suite of [mapSuite, objectSuite, namespaceSuite, socketSuite, unixSuite]) {
-    suite(test.serial as TestFn, rig)
+    for (const [name, run] of Object.entries(suite)) test.serial(name, (t) => run(t, rig()))
   }
 }

@@ -18,9 +18,9 @@ async function pair(rig: Rig, path: string, type: 'seqpacket' | 'stream' = 'seqp
   return { client, server, messages, close }
 }
 
-export const unixSuite: Suite = (test, rig) => {
-  test('messages keep their bounds and their order', async (t) => {
-    const { client, server, messages, close } = await pair(rig(), `${rig().scratch}/bounds`)
+export const unixSuite: Suite = {
+  async 'messages keep their bounds and their order'(t, rig) {
+    const { client, server, messages, close } = await pair(rig, `${rig.scratch}/bounds`)
     const sent = ['one', 'two', 'x'.repeat(100_000)]
     await Promise.all(sent.map((text) => client.send(Buffer.from(text))))
     for (const text of sent) t.is(String((await messages.next()).bytes), text)
@@ -31,14 +31,14 @@ export const unixSuite: Suite = (test, rig) => {
     client.close()
     t.deepEqual(await messages.next(), { bytes: Buffer.alloc(0), fds: [] })
     close()
-  })
+  },
 
-  test('more than the buffers hold waits for the reader', async (t) => {
-    const path = `${rig().scratch}/pressure`
-    const listener = rig().kernel.unixListen(path, 'seqpacket')
+  async 'more than the buffers hold waits for the reader'(t, rig) {
+    const path = `${rig.scratch}/pressure`
+    const listener = rig.kernel.unixListen(path, 'seqpacket')
     const connections = collector<UnixChannel>()
     listener.onConnection(connections.add)
-    const client = await rig().kernel.unixConnect(path, 'seqpacket')
+    const client = await rig.kernel.unixConnect(path, 'seqpacket')
     const server = await connections.next()
     const sends = Array.from({ length: 64 }, (_, at) => client.send(Buffer.alloc(50_000, at)))
     const messages = collector<UnixMessage>()
@@ -52,20 +52,20 @@ export const unixSuite: Suite = (test, rig) => {
     client.close()
     server.close()
     listener.close()
-  })
+  },
 
-  test('a stream carries its bytes', async (t) => {
-    const { client, messages, close } = await pair(rig(), `${rig().scratch}/stream`, 'stream')
+  async 'a stream carries its bytes'(t, rig) {
+    const { client, messages, close } = await pair(rig, `${rig.scratch}/stream`, 'stream')
     await client.send(Buffer.alloc(300_000, 7))
     let length = 0
     while (length < 300_000) length += (await messages.next()).bytes.length
     t.is(length, 300_000)
     close()
-  })
+  },
 
-  test('descriptors travel and work at the other end', async (t) => {
-    const { kernel, scratch } = rig()
-    const { client, messages, close } = await pair(rig(), `${scratch}/fds`)
+  async 'descriptors travel and work at the other end'(t, rig) {
+    const { kernel, scratch } = rig
+    const { client, messages, close } = await pair(rig, `${scratch}/fds`)
     const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
     await client.send(Buffer.from('take'), [listener.fd, listener.fd])
     kernel.closeFd(listener.fd)
@@ -79,12 +79,12 @@ export const unixSuite: Suite = (test, rig) => {
     await rejectsErrno(t, 'EBADF', () => client.send(Buffer.from('x'), [listener.fd]))
     await rejectsErrno(t, 'EINVAL', () => client.send(Buffer.from('x'), Array(254).fill(0)))
     close()
-  })
+  },
 
-  test('failures of Unix sockets have their errno', async (t) => {
-    const { kernel, scratch } = rig()
+  async 'failures of Unix sockets have their errno'(t, rig) {
+    const { kernel, scratch } = rig
     const path = `${scratch}/failures`
-    const { client, server, close } = await pair(rig(), path)
+    const { client, server, close } = await pair(rig, path)
     throwsErrno(t, 'EADDRINUSE', () => kernel.unixListen(path, 'seqpacket'), /bind .*failures/)
     throwsErrno(t, 'ENOENT', () => kernel.unixListen(`${scratch}/no/such`, 'seqpacket'))
     await rejectsErrno(t, 'ENOENT', () => kernel.unixConnect(`${scratch}/none`, 'seqpacket'))
@@ -96,5 +96,5 @@ export const unixSuite: Suite = (test, rig) => {
     await rejectsErrno(t, 'EBADF', () => client.send(Buffer.from('x')))
     close()
     await rejectsErrno(t, 'ECONNREFUSED', () => kernel.unixConnect(path, 'seqpacket'))
-  })
+  },
 }
