@@ -24,7 +24,7 @@ const TASKS = {
     goal: 'all',
     run: (args) => node(['scripts/test.mjs', '--soak', ...args], { WEFT_SOAK: '1' }),
   },
-  check: { goal: 'addon', run: check },
+  check: { goal: 'built', run: check },
   format: { goal: 'modules', run: () => command('biome', ['check', '--write']) },
   'native-build': { goal: 'packages', run: forced(rebuildAddon) },
   'native-asan': { goal: 'packages', run: (args) => node(['scripts/native-asan.mjs', ...args]) },

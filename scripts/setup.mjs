@@ -18,9 +18,9 @@ const TOOLS = join(STATE, 'bin')
 export class SetupError extends Error {}
 
 /**
- * Prepares the clone. `goal` says how far: `modules` (npm modules and Node 26), `addon` (and the
- * addon, which needs no root where a compiler and libbpf are installed), `packages` (modules, and a
- * checked machine with its system packages), `all` (everything). Progress goes to stderr.
+ * Prepares the clone. `goal` says how far: `modules` (npm modules and Node 26), `built` (and
+ * addon and BPF objects, which need no root where the compilers are installed), `packages` (modules,
+ * and a checked machine with its system packages), `all` (everything). Progress goes to stderr.
  */
 export async function setup({ goal = 'all', command = 'npm run setup' } = {}) {
   // Before anything is written: without root, not even the clone may be ours.
@@ -31,8 +31,10 @@ export async function setup({ goal = 'all', command = 'npm run setup' } = {}) {
   try {
     if (needsMachine) prepareMachine()
     installModules()
-    if (goal === 'addon' || goal === 'all') buildAddon()
-    if (goal === 'all') buildBpf()
+    if (goal === 'built' || goal === 'all') {
+      buildAddon()
+      buildBpf()
+    }
   } finally {
     unlock()
   }

@@ -48,6 +48,9 @@ test('long files and functions are found', (t) => {
   }
   const method = `class A {\n  async #go(a: number): Promise<void> {\n${body(61)}\n  }\n}`
   t.is(form.longFunctions(at(method)).length, 1)
+  const inner = `  g(() => {\n${body(40)}\n  })`
+  t.is(form.longFunctions(at(`function f() {\n${inner}\n${inner}\n}`)).length, 0, 'a list')
+  t.is(form.longFunctions(at(`function f() {\n${inner}\n${body(61)}\n}`)).length, 1)
   t.is(form.longFunctions(at(`class A {\n${body(90)}\n}`)).length, 0)
 })
 

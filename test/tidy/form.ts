@@ -20,27 +20,37 @@ const NO_FUNCTION =
   /^\s*(\}? ?else|if|for|while|switch|catch|try|do|return|throw|class|interface)\b/
 
 /**
- * Functions longer than the limit. A heuristic over formatted text: a head ends its line with an
- * opening brace, and its end is the first line that begins with a brace at the same depth.
+ * Functions longer than the limit; functions inside count for themselves, so that a composition or
+ * a suite may be long where it only lists. A heuristic over formatted text: a head ends its line
+ * with an opening brace, and its end is the first line that begins with a brace at the same depth.
  */
 export function longFunctions(files: readonly SourceFile[]): string[] {
   return files.filter(({ path }) => !isTest(path)).flatMap(longFunctionsOf)
 }
 
 function longFunctionsOf(file: SourceFile): string[] {
-  const lines = mask(file.text).code.split('\n')
-  const found: string[] = []
-  lines.forEach((line, at) => {
-    if (!FUNCTION_HEAD.test(line) || NO_FUNCTION.test(line)) return
+  const ranges = functionRanges(mask(file.text).code.split('\n'))
+  return ranges.flatMap(({ start, end }) => {
+    const inside = ranges.filter((each) => each.start > start && each.end <= end)
+    const direct = inside.filter(
+      (each) => !inside.some((other) => other.start < each.start && other.end >= each.end),
+    )
+    const nested = direct.reduce((sum, each) => sum + each.end - each.start + 1, 0)
+    const length = end - start - 1 - nested
+    if (length <= FUNCTION_LINES_MAX) return []
+    return [`${file.path}:${start + 1}: ${length} lines, at most ${FUNCTION_LINES_MAX}`]
+  })
+}
+
+function functionRanges(lines: readonly string[]): { start: number; end: number }[] {
+  return lines.flatMap((line, start) => {
+    if (!FUNCTION_HEAD.test(line) || NO_FUNCTION.test(line)) return []
     const depth = line.search(/\S/)
-    const length = lines.slice(at + 1).findIndex((each) => {
+    const length = lines.slice(start + 1).findIndex((each) => {
       return each.search(/\S/) === depth && each.trimStart().startsWith('}')
     })
-    if (length > FUNCTION_LINES_MAX) {
-      found.push(`${file.path}:${at + 1}: ${length} lines, at most ${FUNCTION_LINES_MAX}`)
-    }
+    return length < 0 ? [] : [{ start, end: start + length + 1 }]
   })
-  return found
 }
 
 export function defaultExports(files: readonly SourceFile[]): string[] {
