@@ -31,7 +31,6 @@ function run(port: NonNullable<typeof parentPort>, data: WorkerData): void {
   const originStorage = kernel.openMapById(data.originMapId)
   const accessLog = openAccessLog(data.accessLog)
   const identities = new IdentityStore()
-  const tables = new TablesStore()
   const plane = new DataPlane(
     {
       kernel,
@@ -46,54 +45,73 @@ function run(port: NonNullable<typeof parentPort>, data: WorkerData): void {
     },
     { worker: data.worker },
   )
-  const handle = async (message: ToWorker): Promise<void> => {
-    switch (message.kind) {
-      case 'patch': {
-        const next = tables.receive(message.patch)
-        if (next === undefined) return
-        plane.setTables(next)
-        return send({ kind: 'applied', version: next.version })
-      }
-      case 'listen':
-        plane.listen(message.pod, message.listeners)
-        return send({ kind: 'listening', uid: message.pod.uid })
-      case 'unlisten':
-        await plane.unlisten(message.uid, message.reason)
-        return send({ kind: 'unlistened', uid: message.uid })
-      case 'drain-backlog':
-        await plane.drainBacklog(message.pod, message.listeners)
-        return send({ kind: 'backlog-drained', uid: message.pod.uid })
-      case 'identity':
-        identities.set(message.material)
-        return send({
-          kind: 'identity-held',
-          id: message.material.id,
-          serial: message.material.serial,
-        })
-      case 'forget-identity':
-        return identities.forget(message.id)
-      case 'recheck':
-        return send({ kind: 'rechecked', sequence: message.sequence, ended: plane.recheck() })
-      case 'drain':
-        return send({ kind: 'drained', open: await plane.drain(message.deadlineMs) })
-      case 'stop':
-        await plane.stop()
-        await accessLog.close()
-        originStorage.close()
-        return port.close()
-      default:
-        return unreachable(message)
-    }
+  const stop = async (): Promise<void> => {
+    await plane.stop()
+    await accessLog.close()
+    originStorage.close()
+    port.close()
   }
+  const held: Held = { plane, identities, tables: new TablesStore(), stop }
   // A message that cannot be done is a broken invariant: the worker ends and is replaced.
   port.on('message', (message: ToWorker) => {
-    handle(message).catch((error) => {
-      setImmediate(() => {
-        throw error
-      })
-    })
+    obey(message, held).then(
+      (answer) => {
+        if (answer !== undefined) send(answer)
+      },
+      (error) => {
+        setImmediate(() => {
+          throw error
+        })
+      },
+    )
   })
   send({ kind: 'ready' })
+}
+
+interface Held {
+  readonly plane: DataPlane
+  readonly identities: IdentityStore
+  readonly tables: TablesStore
+  readonly stop: () => Promise<void>
+}
+
+/** Does what main says; resolves with the answer, if the message has one. */
+async function obey(message: ToWorker, held: Held): Promise<FromWorker | undefined> {
+  const { plane, identities } = held
+  switch (message.kind) {
+    case 'patch': {
+      const next = held.tables.receive(message.patch)
+      if (next === undefined) return undefined
+      plane.setTables(next)
+      return { kind: 'applied', version: next.version }
+    }
+    case 'listen':
+      plane.listen(message.pod, message.listeners)
+      return { kind: 'listening', uid: message.pod.uid }
+    case 'unlisten':
+      await plane.unlisten(message.uid, message.reason)
+      return { kind: 'unlistened', uid: message.uid }
+    case 'drain-backlog':
+      await plane.drainBacklog(message.pod, message.listeners)
+      return { kind: 'backlog-drained', uid: message.pod.uid }
+    case 'identity': {
+      identities.set(message.material)
+      const { id, serial } = message.material
+      return { kind: 'identity-held', id, serial }
+    }
+    case 'forget-identity':
+      identities.forget(message.id)
+      return undefined
+    case 'recheck':
+      return { kind: 'rechecked', sequence: message.sequence, ended: plane.recheck() }
+    case 'drain':
+      return { kind: 'drained', open: await plane.drain(message.deadlineMs) }
+    case 'stop':
+      await held.stop()
+      return undefined
+    default:
+      return unreachable(message)
+  }
 }
 
 function messageLog(send: (message: FromWorker) => void): Log {

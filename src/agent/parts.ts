@@ -1,0 +1,189 @@
+// The agent's parts and how they know each other: all wiring of the main thread, and nothing else.
+import { readlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import type { CellBoard } from '../base/cells.ts'
+import { systemClock } from '../base/clock.ts'
+import type { Log } from '../base/log.ts'
+import { systemRandom } from '../base/random.ts'
+import { CgroupWatch } from '../discovery/cgroup-watch.ts'
+import { CertificateKeeper } from '../identity/issue/keeper.ts'
+import type { CertificateSource } from '../identity/issue/source.ts'
+import type { Datapath } from '../kernel/datapath.ts'
+import type { Kernel } from '../kernel/kernel.ts'
+import type { AccessEntry } from '../model/access-entry.ts'
+import type { Registry, Rules } from '../model/registry.ts'
+import { type AccessLog, openAccessLog } from '../telemetry/access-log.ts'
+import { proxyBoard } from '../telemetry/proxy-cells.ts'
+import { Applier } from './apply.ts'
+import { ConfigQueue } from './config-queue.ts'
+import { completeDirectEntry } from './direct-log.ts'
+import { Enroller } from './enroller.ts'
+import { EnrolmentMarks } from './enrolment-marks.ts'
+import { IdentityDesk } from './identity-desk.ts'
+import type { IssueReport } from './issue-report.ts'
+import type { AgentOptions } from './options.ts'
+import { type RecoveryParts, serveFrom, workerDied, workerReplaced } from './recovery.ts'
+import { drainWorkers, recheckWorkers, sendPatches } from './worker-orders.ts'
+import { WorkerPool } from './worker-pool.ts'
+
+/** What the parts stand on; made before them. */
+export interface Grounds {
+  readonly log: Log
+  readonly kernel: Kernel
+  readonly datapath: Datapath
+  readonly authority: CertificateSource
+  readonly issues: IssueReport
+}
+
+/** Directories below a watched cgroup that are looked at. */
+const CGROUP_DEPTH_MAX = 4
+const WORKER_HEAP_MAX_MB = 2_048
+
+export class AgentParts {
+  readonly accessLog: AccessLog
+  readonly pool: WorkerPool
+  readonly enroller: Enroller
+  readonly config: ConfigQueue
+  readonly watch: CgroupWatch
+  readonly #options: AgentOptions
+  readonly #grounds: Grounds
+  readonly #board: CellBoard
+  readonly #keeper: CertificateKeeper
+  readonly #identities: IdentityDesk
+  readonly #applier: Applier
+
+  constructor(options: AgentOptions, grounds: Grounds) {
+    const { log } = grounds
+    this.#options = options
+    this.#grounds = grounds
+    this.#board = proxyBoard(options.workers)
+    this.accessLog = openAccessLog(options.accessLog)
+    this.pool = this.#makePool()
+    this.#keeper = this.#makeKeeper()
+    this.#identities = new IdentityDesk({ log, pool: () => this.pool, wants: this.#keeper })
+    this.#applier = this.#makeApplier()
+    this.watch = new CgroupWatch(
+      { log, onChange: () => void this.enroller.reconcile() },
+      { root: options.workloadsCgroup, depthMax: CGROUP_DEPTH_MAX },
+    )
+    this.enroller = this.#makeEnroller()
+    this.config = new ConfigQueue({
+      log,
+      apply: (registry, rules) => this.apply(registry, rules),
+      report: (issues) => grounds.issues.report('world', issues),
+    })
+  }
+
+  /** Puts a configuration in force, then enrols by it. */
+  async apply(registry: Registry, rules: Rules): Promise<void> {
+    const tables = await this.#applier.apply(registry, rules)
+    this.#grounds.log.info('config.applied', {
+      version: tables.version,
+      workloads: tables.workloads.size,
+      services: tables.services.size,
+      policies: tables.policies.size,
+    })
+    await this.enroller.setTables(tables)
+  }
+
+  reportDirect(entry: AccessEntry): void {
+    this.accessLog.write(completeDirectEntry(entry, this.#applier.tables))
+  }
+
+  /** Captured programs are refused at once; open connections get their time. */
+  async drain(): Promise<void> {
+    this.#keeper.stop()
+    for (const worker of this.pool.alive()) this.#grounds.datapath.silenceWorker(worker)
+    await drainWorkers(this.pool, this.#applier.tables?.mesh.drainTimeoutMs ?? 0)
+  }
+
+  status(): Readonly<Record<string, number>> {
+    return { ...this.#board.totals(), ...this.#grounds.datapath.counters() }
+  }
+
+  #makePool(): WorkerPool {
+    const { log, datapath } = this.#grounds
+    const { workers, nodeName, accessLog } = this.#options
+    const data = Array.from({ length: workers }, (_, worker) => ({
+      worker,
+      workers,
+      nodeName,
+      accessLog,
+      heapMaxMb: WORKER_HEAP_MAX_MB,
+      originMapId: datapath.originMapId,
+      cells: this.#board.buffer,
+    }))
+    const onDeath = (worker: number): Promise<void> => {
+      this.#board.retire(worker)
+      return workerDied(this.#recovery(), worker)
+    }
+    const onReplaced = (worker: number, serving: () => void): Promise<void> =>
+      workerReplaced(this.#recovery(), worker, serving)
+    return new WorkerPool({ log, onDeath, onReplaced }, data)
+  }
+
+  #recovery(): RecoveryParts {
+    return {
+      datapath: this.#grounds.datapath,
+      pool: this.pool,
+      enroller: this.enroller,
+      applier: this.#applier,
+      identities: this.#identities,
+      whileConfigRests: (task) => this.config.exclusive(task),
+    }
+  }
+
+  #makeKeeper(): CertificateKeeper {
+    return new CertificateKeeper(
+      {
+        source: this.#grounds.authority,
+        clock: systemClock,
+        random: systemRandom,
+        log: this.#grounds.log,
+        onMaterial: (material) => void this.#identities.receive(material),
+      },
+      { ttlMs: () => this.#applier.tables?.mesh.certificateTtlMs },
+    )
+  }
+
+  #makeApplier(): Applier {
+    const { datapath, log } = this.#grounds
+    const { nodeName, workers } = this.#options
+    return new Applier(
+      {
+        datapath,
+        log,
+        toWorkers: (patches, version) => sendPatches(this.pool, patches, version),
+        recheckWorkers: recheckWorkers(this.pool),
+      },
+      { nodeName, workers },
+    )
+  }
+
+  #makeEnroller(): Enroller {
+    const { kernel, datapath, log } = this.#grounds
+    const { pool } = this
+    const marks = new EnrolmentMarks(join(this.#options.stateDirectory, 'enrolled'))
+    return new Enroller(
+      {
+        kernel,
+        datapath,
+        watch: this.watch,
+        clock: systemClock,
+        log,
+        wantIdentity: (id) => this.#identities.want(id),
+        forgetIdentity: (id) => this.#identities.forget(id),
+        serve: async (enrolment) => {
+          await Promise.all(pool.alive().map((worker) => serveFrom(pool, worker, enrolment)))
+        },
+        unserve: async (uid, reason) => {
+          await pool.askAll({ kind: 'unlisten', uid, reason }, `unlistened ${uid}`)
+        },
+        mark: (workload, enrolled) => marks.set(workload, enrolled),
+        ownNamespace: () => readlinkSync('/proc/self/ns/net'),
+        namespaceOf: (pid) => readlinkSync(`/proc/${pid}/ns/net`),
+      },
+      { nodeName: this.#options.nodeName },
+    )
+  }
+}
