@@ -21,8 +21,7 @@ uint64_t SocketCookie(int fd) {
 
 }  // namespace
 
-LoopResource::LoopResource(EnvState* state, Kind kind)
-    : state_(state), kind_(kind), id_(state->Add(this)) {}
+LoopResource::LoopResource(EnvState* state, Kind kind) : state_(state), kind_(kind) {}
 
 void LoopResource::Shutdown() {
   if (shut_) return;
@@ -96,14 +95,8 @@ NamespaceThread* EnvState::thread() {
   return thread_;
 }
 
-uint32_t EnvState::Add(LoopResource* resource) {
-  resources_.emplace(++last_id_, resource);
-  return last_id_;
-}
-
 void EnvState::Forget(LoopResource* resource) {
   resources_.erase(resource->id());
-  std::unique_ptr<LoopResource> ends(resource);
   if (ending_) FinishIfEmpty();
 }
 
@@ -111,13 +104,13 @@ LoopResource* EnvState::Find(uint32_t id, LoopResource::Kind kind) const {
   auto found = resources_.find(id);
   if (found == resources_.end() || found->second->kind() != kind) return nullptr;
   if (found->second->shut()) return nullptr;
-  return found->second;
+  return found->second.get();
 }
 
 void EnvState::OnCleanup(napi_async_cleanup_hook_handle, void* data) {
   auto* state = static_cast<EnvState*>(data);
   std::vector<LoopResource*> all;
-  for (auto& [id, resource] : state->resources_) all.push_back(resource);
+  for (auto& [id, resource] : state->resources_) all.push_back(resource.get());
   // A resource that has no handle deletes itself at once, hence the hold on `ending_`.
   for (LoopResource* resource : all) resource->Shutdown();
   state->ending_ = true;

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
+#include <utility>
 
 #include "unique_fd.h"
 
@@ -19,7 +20,8 @@ namespace weft {
 class EnvState;
 class NamespaceThread;
 
-// Something with uv handles on the environment's loop. It deletes itself when all are closed.
+// Something with uv handles on the environment's loop, made by EnvState::Make and owned by it until
+// the last handle is closed after Shutdown.
 class LoopResource {
  public:
   enum class Kind { kAcceptor, kRing, kConnect, kUnixListener, kUnixChannel, kThread };
@@ -29,7 +31,8 @@ class LoopResource {
   LoopResource& operator=(const LoopResource&) = delete;
   virtual ~LoopResource() = default;
 
-  // Stops and closes everything; safe to call twice. No JavaScript runs after it.
+  // Stops and closes everything; safe to call twice. No JavaScript runs after it. Without open
+  // handles the object is gone when this returns.
   void Shutdown();
   uint32_t id() const { return id_; }
   Kind kind() const { return kind_; }
@@ -46,7 +49,8 @@ class LoopResource {
 
   EnvState* state_;
   Kind kind_;
-  uint32_t id_;
+  uint32_t id_ = 0;
+  friend class EnvState;
   int closing_ = 0;
   bool shut_ = false;
 };
@@ -76,7 +80,15 @@ class EnvState {
 
   NamespaceThread* thread();
 
-  uint32_t Add(LoopResource* resource);
+  template <typename Resource, typename... Parts>
+  Resource* Make(Parts&&... parts) {
+    auto made = std::make_unique<Resource>(this, std::forward<Parts>(parts)...);
+    Resource* resource = made.get();
+    resource->id_ = ++last_id_;
+    resources_.emplace(resource->id_, std::move(made));
+    return resource;
+  }
+  // Deletes it.
   void Forget(LoopResource* resource);
   // nullptr when gone or of another kind.
   LoopResource* Find(uint32_t id, LoopResource::Kind kind) const;
@@ -91,8 +103,8 @@ class EnvState {
   napi_async_cleanup_hook_handle hook_ = nullptr;
   bool ending_ = false;
   uint32_t last_id_ = 0;
-  NamespaceThread* thread_ = nullptr;  // owned as a LoopResource
-  std::unordered_map<uint32_t, LoopResource*> resources_;
+  NamespaceThread* thread_ = nullptr;
+  std::unordered_map<uint32_t, std::unique_ptr<LoopResource>> resources_;
   std::unordered_map<int, UniqueFd> owned_;
   // Descriptor -> SO_COOKIE. A number that is used again replaces what it stood for.
   std::unordered_map<int, uint64_t> lent_;

@@ -77,7 +77,7 @@ napi_value RingStart(napi_env env, napi_callback_info info) {
   Args args(env, info);
   UniqueFd map = UniqueFd::Duplicate(args.Int(0));
   if (!map.valid()) return Throw(env, Status::Errno("read ring"));
-  auto* ring = new Ring(EnvState::Get(env), std::move(map), args);  // deletes itself
+  auto* ring = EnvState::Get(env)->Make<Ring>(std::move(map), args);
   uint32_t id = ring->id();
   int err = ring->Start();
   if (err != 0) {

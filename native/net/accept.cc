@@ -204,7 +204,7 @@ napi_value Accept(napi_env env, napi_callback_info info) {
   if (!SetInt(plan.listener.get(), SOL_TCP, TCP_NODELAY, 1)) {
     return Throw(env, Status::Errno("accept: setsockopt TCP_NODELAY"));
   }
-  auto* acceptor = new Acceptor(EnvState::Get(env), std::move(plan), args);  // deletes itself
+  auto* acceptor = EnvState::Get(env)->Make<Acceptor>(std::move(plan), args);
   uint32_t id = acceptor->id();
   int err = acceptor->Start();
   if (err != 0) {

@@ -156,8 +156,8 @@ napi_value Connect(napi_env env, napi_callback_info info) {
   plan.keep_interval_s = args.Int(10);
   plan.keep_probes = args.Int(11);
   EnvState* state = EnvState::Get(env);
-  // Deletes itself when settled.
-  auto* wait = new ConnectWait(state, plan.target.Text(), args.Uint(12), Settler(env, args[14]));
+  auto* wait =
+      state->Make<ConnectWait>(plan.target.Text(), args.Uint(12), Settler(env, args[14]));
   auto task = std::make_unique<ConnectTask>(plan, wait->id());
   const uint32_t id = wait->id();
   // The task itself settles nothing: the wait does.

@@ -31,7 +31,7 @@ NamespaceThread::NamespaceThread(EnvState* state) : LoopResource(state, Kind::kT
 }
 
 NamespaceThread* NamespaceThread::Start(EnvState* state) {
-  auto* self = new NamespaceThread(state);  // deletes itself once its handle is closed
+  auto* self = state->Make<NamespaceThread>();
   self->own_ = UniqueFd(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
   // Signals belong to Node's threads.
   sigset_t all, before;

@@ -43,6 +43,7 @@ class Task {
 
 class NamespaceThread : public LoopResource {
  public:
+  explicit NamespaceThread(EnvState* state);
   static NamespaceThread* Start(EnvState* state);
   ~NamespaceThread() override;
 
@@ -56,7 +57,6 @@ class NamespaceThread : public LoopResource {
  private:
   using Batch = std::vector<std::unique_ptr<Task>>;
 
-  explicit NamespaceThread(EnvState* state);
   static void OnDone(uv_async_t* handle);
   void Deliver();
   void Main();

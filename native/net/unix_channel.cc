@@ -61,7 +61,7 @@ UnixChannel::UnixChannel(EnvState* state, UniqueFd socket, bool stream)
 UnixChannel::~UnixChannel() = default;
 
 UnixChannel* UnixChannel::Open(EnvState* state, UniqueFd socket, bool stream) {
-  auto* self = new UnixChannel(state, std::move(socket), stream);  // deletes itself
+  auto* self = state->Make<UnixChannel>(std::move(socket), stream);
   int err = uv_poll_init(state->loop(), &self->poll_, self->fd());
   if (err != 0) {
     state->Forget(self);

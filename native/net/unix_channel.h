@@ -16,6 +16,7 @@ namespace weft {
 
 class UnixChannel : public LoopResource {
  public:
+  UnixChannel(EnvState* state, UniqueFd socket, bool stream);
   // Registers the socket with the loop; nullptr, with errno set, when that fails.
   static UnixChannel* Open(EnvState* state, UniqueFd socket, bool stream);
   ~UnixChannel() override;
@@ -36,7 +37,6 @@ class UnixChannel : public LoopResource {
     Settler done;
   };
 
-  UnixChannel(EnvState* state, UniqueFd socket, bool stream);
   static void OnPoll(uv_poll_t* poll, int status, int events);
   void Watch();
   void Receive();

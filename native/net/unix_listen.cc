@@ -102,7 +102,7 @@ napi_value UnixListen(napi_env env, napi_callback_info info) {
     return Throw(env, Status::Errno("bind", path));
   }
   if (listen(fd.get(), kBacklog) != 0) return Throw(env, Status::Errno("listen", path));
-  auto* listener = new UnixListener(EnvState::Get(env), std::move(fd), args.Bool(1), args[2]);
+  auto* listener = EnvState::Get(env)->Make<UnixListener>(std::move(fd), args.Bool(1), args[2]);
   uint32_t id = listener->id();
   int err = listener->Start();
   if (err != 0) {

@@ -31,6 +31,11 @@ export function checkFd(operation: string, fd: number): number {
   throw kernelError(operation, 'EBADF')
 }
 
+/** undefined is the process's own namespace; a wrong number must never come to mean that. */
+export function checkNamespace(fd: number | undefined): number | undefined {
+  return fd === undefined ? undefined : checkFd('setns', fd)
+}
+
 export function checkLength(operation: string, bytes: Uint8Array, length: number): Uint8Array {
   if (bytes.length === length) return bytes
   throw kernelError(`${operation} of ${bytes.length} bytes, expected ${length}`, 'EINVAL')

@@ -29,7 +29,12 @@ export const namespaceSuite: Suite = {
     const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
     const inside = { address: '127.0.0.1', port: 0 }
     await rejectsErrno(t, 'EINVAL', () => kernel.listen(inside, listener.fd), /setns/)
-    await rejectsErrno(t, 'EBADF', () => kernel.listen(inside, NO_FD))
+    for (const fd of [NO_FD, -1]) {
+      // Never the process's own namespace instead.
+      await rejectsErrno(t, 'EBADF', () => kernel.listen(inside, fd))
+      await rejectsErrno(t, 'EBADF', () => kernel.connect({ ...inside, port: 1, timeoutMs: 1 }, fd))
+      await rejectsErrno(t, 'EBADF', () => kernel.deviceIndex('lo', fd))
+    }
     kernel.closeFd(listener.fd)
   },
 

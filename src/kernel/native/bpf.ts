@@ -1,5 +1,5 @@
 // The BPF half of the Kernel port over the addon.
-import { checkFd, checkMapSpec, checkPath } from '../checks.ts'
+import { checkMapSpec, checkNamespace, checkPath } from '../checks.ts'
 import { attempt, settled } from '../errno.ts'
 import type { BpfMap, BpfObject, BpfProgram, Kernel, ObjectSpec } from '../kernel.ts'
 import type { Addon } from './addon.ts'
@@ -67,8 +67,7 @@ export function nativeBpf(addon: Addon): BpfHalf {
     },
     readIter: (link, namespaceFd) =>
       settled((done) => {
-        if (namespaceFd !== undefined) checkFd('read iterator', namespaceFd)
-        addon.readIter(link.fd, namespaceFd, done)
+        addon.readIter(link.fd, checkNamespace(namespaceFd), done)
       }),
   }
 }

@@ -1,5 +1,5 @@
 // BPF programs and links over the addon.
-import { checkFd, checkInteger, checkPath } from '../checks.ts'
+import { checkFd, checkInteger, checkNamespace, checkPath } from '../checks.ts'
 import { attempt, kernelError, settled } from '../errno.ts'
 import type { TestRunResult } from '../kernel.ts'
 import { type BpfLink, type BpfProgram, KernelError, type LinkInfo } from '../kernel.ts'
@@ -118,7 +118,7 @@ export class NativeProgram implements BpfProgram {
     checkInteger(`attach ${this.name}: ifindex`, ifindex, 1, 0x7fffffff)
     const egress = direction === 'egress'
     const fd = await settled<number>(
-      (done) => this.#addon.attachTcx(this.fd, egress, ifindex, namespaceFd, done),
+      (done) => this.#addon.attachTcx(this.fd, egress, ifindex, checkNamespace(namespaceFd), done),
       this.name,
     )
     return new NativeLink(this.#addon, fd)

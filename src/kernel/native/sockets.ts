@@ -4,6 +4,7 @@ import {
   checkConnect,
   checkFd,
   checkListen,
+  checkNamespace,
   checkPath,
   checkPort,
   require,
@@ -44,7 +45,9 @@ export function nativeSockets(addon: Addon): SocketHalf {
   return {
     openNamespace: (path) => openNamespace(addon, path),
     deviceIndex: (name, namespaceFd) =>
-      settled((done) => addon.deviceIndex(checkPath('device', name), namespaceFd, done)),
+      settled((done) =>
+        addon.deviceIndex(checkPath('device', name), checkNamespace(namespaceFd), done),
+      ),
     writeFileIn: (namespaceFd, path, text) =>
       settled((done) => {
         checkFd('setns', namespaceFd)
@@ -107,7 +110,7 @@ async function listen(addon: Addon, spec: ListenSpec, namespaceFd?: number): Pro
       spec.mark ?? 0,
       spec.reuseAddress ?? false,
       spec.v6Only ?? false,
-      namespaceFd,
+      checkNamespace(namespaceFd),
       done,
     ),
   )
@@ -136,7 +139,7 @@ async function connect(addon: Addon, spec: ConnectSpec, namespaceFd?: number): P
       spec.keepAlive?.intervalS ?? 0,
       spec.keepAlive?.probes ?? 0,
       spec.timeoutMs,
-      namespaceFd,
+      checkNamespace(namespaceFd),
       done,
     )
     cancel = () => addon.connectCancel(id)
@@ -175,7 +178,7 @@ async function destroySockets(
       source?.port ?? 0,
       destination?.ip,
       destination?.port ?? 0,
-      namespaceFd,
+      checkNamespace(namespaceFd),
       done,
     ),
   )
