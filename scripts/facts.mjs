@@ -82,7 +82,10 @@ function mount(type, path) {
   }
   const result = spawnSync('mount', ['-t', type, type === 'bpf' ? 'bpf' : 'none', path])
   if (result.error !== undefined) return result.error.message
-  return result.status === 0 ? '' : String(result.stderr).trim()
+  // Its first line says why; the next ones tell about dmesg.
+  return result.status === 0
+    ? ''
+    : String(result.stderr).trim().split('\n', 1)[0].replace(/\.$/, '')
 }
 
 const BPF_PROBE = `
