@@ -1,6 +1,6 @@
 // The agent's place among the cgroups: a leaf of its own below the stable parent that BPF programs
 // are attached to and compare with.
-import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { errorText, MeshError } from '../base/mesh-error.ts'
 
@@ -9,6 +9,7 @@ export function enterAgentCgroup(agentCgroup: string, workloadsCgroup: string): 
   const leaf = join(agentCgroup, `agent-${process.pid}`)
   try {
     mkdirSync(workloadsCgroup, { recursive: true })
+    removeStaleLeaves(agentCgroup)
     mkdirSync(leaf, { recursive: true })
     writeFileSync(join(leaf, 'cgroup.procs'), String(process.pid))
   } catch (error) {
@@ -27,14 +28,30 @@ export function leaveAgentCgroup(leaf: string, cgroup2Root: string): void {
     writeFileSync(join(cgroup2Root, 'cgroup.procs'), String(process.pid))
     rmdirSync(leaf)
   } catch {
-    // A leaf that another process still uses is removed by the next agent's `removeStaleLeaves`.
+    // A leaf that another process still uses is removed by the next agent.
   }
 }
 
-/** Path of this process's cgroup v2, from the line `0::/path` of /proc/self/cgroup. */
-export function ownCgroup(procSelfCgroup = readFileSync('/proc/self/cgroup', 'utf8')): string {
-  for (const line of procSelfCgroup.split('\n')) {
-    if (line.startsWith('0::')) return line.slice(3)
+/** Removes the agents' and the workloads' cgroups as far as they are empty. */
+export function removeCgroups(agentCgroup: string, workloadsCgroup: string): void {
+  for (const path of [agentCgroup, workloadsCgroup]) {
+    try {
+      rmdirSync(path)
+    } catch {
+      // Still used, by another agent or by programs: theirs to remove.
+    }
   }
-  return '/'
+}
+
+/** Leaves of agents that were killed: a cgroup with processes cannot be removed. */
+function removeStaleLeaves(agentCgroup: string): void {
+  if (!existsSync(agentCgroup)) return
+  for (const name of readdirSync(agentCgroup)) {
+    if (!name.startsWith('agent-')) continue
+    try {
+      rmdirSync(join(agentCgroup, name))
+    } catch {
+      // A living agent's.
+    }
+  }
 }

@@ -8,7 +8,7 @@ import { openAuthority } from '../identity/issue/authority.ts'
 import { openDatapath } from '../kernel/datapath/open.ts'
 import type { DatapathPaths } from '../kernel/datapath.ts'
 import { nativeKernel } from '../kernel/native.ts'
-import { enterAgentCgroup, leaveAgentCgroup } from './cgroups.ts'
+import { enterAgentCgroup, leaveAgentCgroup, removeCgroups } from './cgroups.ts'
 import { ConfigSource } from './config-source.ts'
 import { IssueReport } from './issue-report.ts'
 import type { AgentOptions } from './options.ts'
@@ -61,7 +61,10 @@ async function build(
   const { registry, rules } = await source.first()
 
   const leaf = enterAgentCgroup(options.agentCgroup, options.workloadsCgroup)
-  steps.push(() => leaveAgentCgroup(leaf, cgroup2))
+  steps.push((mode) => {
+    leaveAgentCgroup(leaf, cgroup2)
+    if (mode === 'remove') removeCgroups(options.agentCgroup, options.workloadsCgroup)
+  })
   const kernel = nativeKernel()
   const datapath = openDatapath({ kernel, log }, pathsOf(options))
   steps.push((mode) => datapath.stop(mode))

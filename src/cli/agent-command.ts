@@ -11,6 +11,7 @@ import { machineFacts, unmetNeed } from '../agent/preflight.ts'
 import { removeLeftovers } from '../agent/remove.ts'
 import { errorText, MeshError } from '../base/mesh-error.ts'
 import { LIMITS } from '../model/limits.ts'
+import { collectDeadRuns } from './run/record.ts'
 
 interface Flags {
   readonly config: string
@@ -38,10 +39,14 @@ export function addAgentCommands(program: Command, exit: (code: number) => void)
     .action(run)
   withAgentOptions(program.command('down'))
     .description('remove everything a stopped agent left in the kernel of this host')
-    .action((flags: Flags) => {
+    .action(async (flags: Flags) => {
       const { options } = prepare(flags)
+      const runs = await collectDeadRuns(options.stateDirectory)
       const removed = removeLeftovers(options, openLog(options.logLevel, options.nodeName))
-      process.stdout.write(`removed ${removed} pinned objects below ${options.pins}\n`)
+      process.stdout.write(
+        `removed ${removed} pinned objects below ${options.pins}, and what ${runs} dead ` +
+          '`weft run` left\n',
+      )
     })
 }
 

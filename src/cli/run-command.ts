@@ -1,23 +1,13 @@
 // `weft run -- PROGRAM`: starts a program as a workload of the mesh: cgroup, network namespace,
 // address, identity; and takes all of it away when the program ends.
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
-import { markName } from '../agent/enrolment-marks.ts'
 import { machineFacts, unmetNeed } from '../agent/preflight.ts'
 import { MeshError } from '../base/mesh-error.ts'
-import { claimAddress, isAlive, type Pool, parsePool, releaseAddress } from './run/address-pool.ts'
-import { emptyCgroup, launch, markAppears, markVanishes } from './run/launch.ts'
-import {
-  ensureBridge,
-  makeNetwork,
-  type PodNetwork,
-  podNetwork,
-  removeBridgeIfUnused,
-  removeNetwork,
-} from './run/network.ts'
-import { parseServiceRequest, register, type ServiceRequest } from './run/registration.ts'
+import { type Pool, parsePool } from './run/address-pool.ts'
+import { parseServiceRequest, type ServiceRequest } from './run/registration.ts'
+import { runWorkload, type WorkloadRequest } from './run/workload.ts'
 
 interface Flags {
   readonly config: string
@@ -65,102 +55,32 @@ export function addRunCommand(program: Command, exit: (code: number) => void): v
     .option('--timeout <seconds>', 'how long to wait for the agent', Number, 30)
     .argument('<command...>', 'the program and its arguments, after --')
     .passThroughOptions()
-    .action(async (command: string[], flags: Flags) => exit(await runWorkload(flags, command)))
+    .action(async (command: string[], flags: Flags) =>
+      exit(await runWorkload(requestOf(flags, command))),
+    )
 }
 
-async function runWorkload(flags: Flags, command: readonly string[]): Promise<number> {
+function requestOf(flags: Flags, command: readonly string[]): WorkloadRequest {
   const facts = machineFacts()
   const unmet = unmetNeed(facts)
-  if (unmet !== undefined) throw new MeshError('run.preflight', unmet)
-  const undo: (() => Promise<void> | void)[] = []
-  const release = async (): Promise<void> => {
-    for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step()
+  if (unmet !== undefined || facts.cgroup2 === undefined) {
+    throw new MeshError('run.preflight', unmet ?? 'cgroup v2 is not mounted')
   }
-  try {
-    return await start(flags, command, facts.cgroup2 ?? '', undo)
-  } finally {
-    await release()
+  return {
+    configDirectory: resolve(flags.config),
+    stateDirectory: resolve(flags.state),
+    workloadsCgroup: flags.watch ?? join(facts.cgroup2, 'weft-workloads.slice'),
+    nodeName: flags.node,
+    namespace: flags.namespace,
+    name: flags.name,
+    serviceAccount: flags.serviceAccount,
+    labels: flags.label,
+    services: flags.service,
+    pools: flags.pool.length > 0 ? flags.pool : [defaultPool()],
+    netns: flags.netns,
+    enrolTimeoutMs: flags.timeout * 1000,
+    command,
   }
-}
-
-async function start(
-  flags: Flags,
-  command: readonly string[],
-  cgroup2: string,
-  undo: (() => Promise<void> | void)[],
-): Promise<number> {
-  const id = markName(flags.namespace, flags.name)
-  const state = resolve(flags.state)
-  const cgroup = join(flags.watch ?? join(cgroup2, 'weft-workloads.slice'), id)
-  const network = podNetwork(flags.node, flags.namespace, flags.name, flags.netns)
-  const mark = join(state, 'enrolled', id)
-  await claimRun(join(state, 'runs', id), network, cgroup, undo)
-
-  const pools = flags.pool.length > 0 ? flags.pool : [defaultPool()]
-  const addresses = pools.map((pool) => {
-    const directory = join(state, 'addresses')
-    const address = claimAddress(pool, id, directory, process.pid)
-    undo.push(() => releaseAddress(directory, address))
-    return { pool, address }
-  })
-  ensureBridge(pools)
-  undo.push(removeBridgeIfUnused)
-  undo.push(() => removeNetwork(network))
-  makeNetwork(network, addresses)
-  undo.push(() => markVanishes(mark, 5_000))
-  undo.push(
-    register(resolve(flags.config), {
-      namespace: flags.namespace,
-      name: flags.name,
-      serviceAccount: flags.serviceAccount,
-      labels: flags.label,
-      nodeName: flags.node,
-      cgroup: id,
-      addresses: addresses.map(({ address }) => address),
-      services: flags.service,
-    }),
-  )
-  undo.push(() => emptyCgroup(cgroup))
-  const launched = launch(network.namespace, cgroup, command)
-  const forward = (signal: NodeJS.Signals): void => void launched.child.kill(signal)
-  process.on('SIGTERM', forward)
-  process.on('SIGINT', () => {}) // the terminal sends it to the program as well
-  if (!(await markAppears(mark, launched.ended, flags.timeout * 1000))) {
-    launched.child.kill('SIGKILL')
-    throw new MeshError(
-      'run.enrol',
-      `no agent brought ${flags.namespace}/${flags.name} into the mesh within ${flags.timeout} s: ` +
-        `is \`weft up --config ${flags.config} --node ${flags.node}\` running, and its log clean?`,
-    )
-  }
-  launched.open()
-  const code = await launched.ended
-  process.off('SIGTERM', forward)
-  return code
-}
-
-/** One process may run a workload; what an earlier one left behind is removed. */
-async function claimRun(
-  file: string,
-  network: PodNetwork,
-  cgroup: string,
-  undo: (() => Promise<void> | void)[],
-): Promise<void> {
-  if (existsSync(file)) {
-    const pid = Number(readFileSync(file, 'utf8'))
-    if (isAlive(pid)) {
-      throw new MeshError(
-        'run.name',
-        `a workload of that name runs already (process ${pid}): give another --name`,
-      )
-    }
-    rmSync(file)
-  }
-  await emptyCgroup(cgroup)
-  removeNetwork(network)
-  mkdirSync(join(file, '..'), { recursive: true })
-  writeFileSync(file, String(process.pid), { flag: 'wx' })
-  undo.push(() => rmSync(file, { force: true }))
 }
 
 function defaultPool(): Pool {

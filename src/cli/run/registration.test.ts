@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { parse } from 'yaml'
-import { parseServiceRequest, type RunRequest, register } from './registration.ts'
+import { parseServiceRequest, type RunRequest, register, unregister } from './registration.ts'
 
 const requests: readonly (readonly [string, object | undefined])[] = [
   ['web:80', { name: 'web', port: 80, targetPort: 80, protocol: undefined }],
@@ -36,14 +36,14 @@ test('a service keeps its address while any workload runs it, and goes with the 
   const directory = mkdtempSync(join(tmpdir(), 'weft-run-'))
   t.teardown(() => rmSync(directory, { recursive: true }))
   const file = join(directory, 'run/services/shop_web.yaml')
-  const first = register(directory, request('a'))
+  register(directory, request('a'))
   const text = readFileSync(file, 'utf8')
   t.regex(String(parse(text).spec.clusterIP), /^240\.240\.\d+\.\d+$/)
-  const second = register(directory, request('b', { nodeName: 'two' }))
+  register(directory, request('b', { nodeName: 'two' }))
   t.is(readFileSync(file, 'utf8'), text)
-  first()
+  unregister(directory, { ...request('a'), services: ['web'] })
   t.true(existsSync(file))
-  second()
+  unregister(directory, { ...request('b', { nodeName: 'two' }), services: ['web'] })
   t.false(existsSync(file))
 })
 

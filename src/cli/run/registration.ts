@@ -87,17 +87,34 @@ export function serviceResource(
   }
 }
 
-/** Writes everything; returns what undoes it. */
-export function register(configDirectory: string, request: RunRequest): () => void {
+/** Makes the workload, and the services it serves, known to the mesh. */
+export function register(configDirectory: string, request: RunRequest): void {
   const root = join(configDirectory, 'run')
-  const podFile = join(root, request.nodeName, `${request.namespace}_${request.name}.yaml`)
   const services = Map.groupBy(request.services, (service) => service.name)
   for (const [name, ports] of services) registerService(root, request.namespace, name, ports)
-  writeWhole(podFile, stringify(podResource(request)))
-  return () => {
-    rmSync(podFile, { force: true })
-    for (const name of services.keys()) retireService(root, request.namespace, name)
-  }
+  writeWhole(podFile(root, request), stringify(podResource(request)))
+}
+
+/** Takes back what `register` wrote; services stay while another workload serves them. */
+export function unregister(
+  configDirectory: string,
+  run: {
+    readonly nodeName: string
+    readonly namespace: string
+    readonly name: string
+    readonly services: readonly string[]
+  },
+): void {
+  const root = join(configDirectory, 'run')
+  rmSync(podFile(root, run), { force: true })
+  for (const name of run.services) retireService(root, run.namespace, name)
+}
+
+function podFile(
+  root: string,
+  run: { readonly nodeName: string; readonly namespace: string; readonly name: string },
+): string {
+  return join(root, run.nodeName, `${run.namespace}_${run.name}.yaml`)
 }
 
 function registerService(
