@@ -198,10 +198,12 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx, struct bpf_s
 		return forget_origin(ctx);
 	if (record->kind != WEFT_SOCK_DIRECT && record->kind != WEFT_SOCK_REFUSED)
 		return;
+	if (!record->started_ns)
+		return;
 	withdraw_attest(ctx);
 	report_closed(ctx, sk, record);
-	/* The record is told once; a later connect() of this socket brings its own. */
-	record->kind = 0;
+	/* Told once. The kind stays: a reset may still have to leave, after the state is CLOSE. */
+	record->started_ns = 0;
 }
 
 static __always_inline void listening_key(struct bpf_sock_ops *ctx, struct weft_listening_key *key)

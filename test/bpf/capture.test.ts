@@ -55,6 +55,10 @@ test.before(async () => {
 
 test.after.always(() => stage?.close())
 
+test.afterEach.always(async (t) => {
+  if (!t.passed) t.log(await stage.explain())
+})
+
 test.serial('a program that starts before the agent is configured is refused', async (t) => {
   await stage.driver.call('start')
   a = await stage.node.pod('a')

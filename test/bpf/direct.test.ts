@@ -3,7 +3,7 @@ import type { DirectConnection } from '../../src/kernel/datapath.ts'
 import type { AccessEntry } from '../../src/model/access-entry.ts'
 import type { WantedMaps, WantedVerdict } from '../../src/model/wanted-maps.ts'
 import type { Pod } from '../lab/pod.ts'
-import { client, connectMany, hold, type ManyReport, server } from '../lab/programs.ts'
+import { client, connectMany, hold, type ManyReport, PYTHON, server } from '../lab/programs.ts'
 import { waitUntil } from '../lab/wait.ts'
 import { directTo, Stage } from './stage.ts'
 
@@ -70,6 +70,10 @@ test.before(async () => {
 })
 
 test.after.always(() => stage?.close())
+
+test.afterEach.always(async (t) => {
+  if (!t.passed) t.log(await stage.explain())
+})
 
 test.serial('an allowed connection is completed by the kernel, over every family', async (t) => {
   await stage.driver.call('generation', allowed(PORT, 5))
@@ -153,6 +157,49 @@ test.serial('bytes are counted exactly, whoever closes first', async (t) => {
   const [echoed] = await entries(1)
   t.is(echoed?.sentBytes, 5000)
   t.is(echoed?.receivedBytes, 5000)
+})
+
+test.serial('a reset by the client reaches the server', async (t) => {
+  await stage.driver.call('generation', directTo(b, 7003, [verdict(7003, 'allow')]))
+  const reader = await b.run(
+    [
+      PYTHON,
+      '-uc',
+      `import socket
+s=socket.socket(); s.bind(("0.0.0.0", 7003)); s.listen(); print("listening", flush=True)
+for _ in range(2):
+    c,_a=s.accept(); c.settimeout(5); c.sendall(b"unread" * 100)
+    try:
+        while c.recv(65536): pass
+        print("end", flush=True)
+    except OSError as error: print(type(error).__name__, flush=True)`,
+    ],
+    { waitFor: 'listening' },
+  )
+  for (const linger of [true, false]) {
+    await a.exec([
+      PYTHON,
+      '-c',
+      `import socket,struct,time
+s=socket.create_connection(("${b.ip}", 7003)); s.recv(1)
+if ${linger ? 'True' : 'False'}: s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+s.close()`,
+    ])
+  }
+  await reader.finish()
+  t.is(reader.stdout, 'listening\nConnectionResetError\nConnectionResetError\n')
+})
+
+test.serial('a call that lands on its own pod is judged and stays inside', async (t) => {
+  const own = await a.run(server('identity', 7004, { name: 'own' }), { waitFor: 'listening' })
+  const rules = (decision: WantedVerdict['verdict']) =>
+    directTo(a, 7004, [verdict(7004, decision, 'a')], 1, { ip: VIP, port: 7004 })
+  await stage.driver.call('generation', rules('allow'))
+  t.is(await answererOf(VIP, 7004), 'own')
+  await stage.driver.call('generation', rules('deny'))
+  t.is(await answererOf(VIP, 7004), 'ECONNREFUSED')
+  t.is(await stage.driver.call('mapSize', 'weft_attest'), 0)
+  own.kill()
 })
 
 test.serial('a refused connection leaves no attestation and says why', async (t) => {

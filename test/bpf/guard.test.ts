@@ -77,6 +77,10 @@ test.before(async () => {
 
 test.after.always(() => stage?.close())
 
+test.afterEach.always(async (t) => {
+  if (!t.passed) t.log(await stage.explain())
+})
+
 for (const mode of ['ip', 'syn', 'packet', 'packet-bypass'] as const) {
   for (const outsideCgroup of [false, true]) {
     const who = outsideCgroup ? 'a process outside the pod cgroup' : 'a program of the pod'

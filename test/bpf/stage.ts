@@ -96,6 +96,17 @@ export class Stage implements AsyncDisposable {
     this.driver = await startDriver(this.node, this.paths)
   }
 
+  /** What the kernel counted and the driver logged, for a test that failed. */
+  async explain(): Promise<string> {
+    if (!this.driver.program.isRunning) return this.driver.program.describe()
+    const [counters, log, sizes] = await Promise.all([
+      this.driver.counters(),
+      this.driver.call('log'),
+      this.driver.call('mapSize', 'weft_attest'),
+    ])
+    return JSON.stringify({ counters, log, attested: sizes })
+  }
+
   async close(): Promise<void> {
     try {
       if (this.driver.program.isRunning) await this.driver.call('stop', 'remove')
