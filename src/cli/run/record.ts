@@ -68,7 +68,9 @@ export async function collectDeadRuns(state: string): Promise<number> {
   if (!existsSync(directory)) return 0
   let collected = 0
   for (const name of readdirSync(directory)) {
-    const record = readRecord(join(directory, name))
+    const file = join(directory, name)
+    const record = readRecord(file)
+    if (record === undefined) rmSync(file, { force: true })
     if (record === undefined || isAlive(record.pid)) continue
     await undoRun(state, record)
     collected++
@@ -80,9 +82,11 @@ function recordFile(state: string, run: { namespace: string; name: string }): st
   return join(state, 'runs', markName(run.namespace, run.name))
 }
 
+/** Undefined for what was not written whole, by a process that died while it wrote. */
 function readRecord(file: string): RunRecord | undefined {
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as RunRecord
+    const value = JSON.parse(readFileSync(file, 'utf8')) as Partial<RunRecord>
+    return typeof value.cgroup === 'string' ? (value as RunRecord) : undefined
   } catch {
     return undefined
   }
