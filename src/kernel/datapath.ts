@@ -62,7 +62,8 @@ export interface Datapath {
    * with `Kernel.openMapById` and read values with `decodeSockOrigin`. Known after `start`. */
   readonly originMapId: number
   /** Loads, or takes over what is pinned, and swaps programs atomically. Refuses everything
-   * until `configure`. */
+   * until `configure`; after a restart the settings, rules and pods of before stay in force until
+   * they are replaced (captured connections are refused meanwhile). */
   start(): Promise<void>
   configure(settings: DatapathSettings): void
   /** Makes listeners for every worker, attaches lookup and guard, sets routes, and last makes the

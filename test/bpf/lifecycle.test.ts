@@ -119,6 +119,17 @@ test.serial('an enrolment that fails leaves nothing behind', async (t) => {
   t.deepEqual(await traces(pod), before)
 })
 
+test.serial('two workloads cannot share a namespace or an address', async (t) => {
+  const first = await stage.pod('first')
+  const second = await stage.node.pod('second')
+  const enrol = (netns: string, addresses: readonly string[]) =>
+    stage.driver.call('enrol', { uid: 'second', netns, addresses })
+  await t.throwsAsync(enrol(first.netns, second.addresses), { message: /namespace of first/ })
+  await t.throwsAsync(enrol(second.netns, first.addresses), { message: /address .* of first/ })
+  await t.notThrowsAsync(enrol(second.netns, second.addresses))
+  for (const uid of ['first', 'second']) await stage.driver.call('withdraw', uid)
+})
+
 test.serial('a pod whose namespace is gone is withdrawn without a complaint', async (t) => {
   const pod = await stage.pod('deleted')
   await pod.remove()

@@ -24,7 +24,13 @@ import { entryOf } from './events.ts'
 import { denials, encodeGeneration, publish, uidsOf } from './generation.ts'
 import { pinnedHighWater, WorkloadIds } from './ids.ts'
 import { Programs, pinsOf } from './load.ts'
-import { closeListeners, hideListeners, openListeners, type PodState } from './pod.ts'
+import {
+  closeListeners,
+  hideListeners,
+  openListeners,
+  type PodState,
+  requireDistinct,
+} from './pod.ts'
 import { endInherited, endSockets, listDirect } from './sweep.ts'
 
 export interface DatapathParts {
@@ -116,6 +122,7 @@ class KernelDatapath implements Datapath {
         throw new MeshError('datapath.enrol', 'configure() must come before enrol()')
       }
       if (this.#pods.has(pod.uid)) await this.#withdraw(pod.uid)
+      for (const other of this.#pods.values()) requireDistinct(pod, other)
       const workload = this.#knownIds().numberOf(pod.uid)
       const parts = this.#enrolmentParts()
       const state = await new Enrolment(parts).enter(pod, workload, this.#workers)

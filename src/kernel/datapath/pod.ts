@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto'
 import { existsSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseIp } from '../../base/ip.ts'
+import { canonicalIp, parseIp } from '../../base/ip.ts'
 import { MeshError } from '../../base/mesh-error.ts'
 import type { ListenerClass } from '../../model/messages.ts'
 import { LISTENER, LISTENER_CLASSES, LISTENER_KEY, POD } from '../abi.ts'
@@ -49,10 +49,26 @@ export function podState(pod: PodEnrolment, workload: number): PodState {
     uid: pod.uid,
     workload,
     namespace: pod.namespace,
-    ip4: v4[0] ?? NONE,
-    ip6: v6[0] ?? NONE,
+    ip4: canonicalIp(v4[0] ?? NONE) ?? NONE,
+    ip6: canonicalIp(v6[0] ?? NONE) ?? NONE,
     listeners: [],
     silenced: [],
+  }
+}
+
+/** Throws MeshError `datapath.address`: the kernel finds pods by namespace and by address. */
+export function requireDistinct(pod: PodEnrolment, other: PodState): void {
+  if (pod.namespace.cookie === other.namespace.cookie) {
+    throw new MeshError(
+      'datapath.address',
+      `${pod.uid} is in the network namespace of ${other.uid}, which is enrolled already`,
+    )
+  }
+  const shared = pod.addresses
+    .map((text) => canonicalIp(text))
+    .find((ip) => ip !== undefined && (ip === other.ip4 || ip === other.ip6))
+  if (shared !== undefined) {
+    throw new MeshError('datapath.address', `${pod.uid} has the address ${shared} of ${other.uid}`)
   }
 }
 
