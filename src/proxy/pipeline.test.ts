@@ -1,4 +1,4 @@
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import type { AuthorizationPolicy, PolicyMatch } from '../model/authorization.ts'
 import type { TableWorkload } from '../model/tables.ts'
 import { Client } from './testing/client.ts'
@@ -54,18 +54,22 @@ function policy(
 
 const principal = (value: string) => [{ kind: 'exact' as const, value }]
 
-async function nodes(mesh: Mesh): Promise<{ client: Node; server: Node; close(): Promise<void> }> {
+interface Nodes {
+  readonly client: Node
+  readonly server: Node
+  close(): Promise<void>
+}
+
+async function nodes(t: ExecutionContext, mesh: Mesh): Promise<Nodes> {
   const tables = tablesOf(1, mesh)
   const client = await startNode(tables, mesh.workloads)
   const server = await startNode(tables, mesh.workloads)
-  return {
-    client,
-    server,
-    async close() {
-      await client.close()
-      await server.close()
-    },
+  const close = async (): Promise<void> => {
+    await client.close()
+    await server.close()
   }
+  t.teardown(close)
+  return { client, server, close }
 }
 
 interface Shop {
@@ -87,7 +91,7 @@ function shop(more: Partial<TableWorkload> = {}): Shop {
 
 test('carries a connection to a service through a tunnel and reports it once at each end', async (t) => {
   const { a, b, mesh, vip } = shop()
-  const { client, server, close } = await nodes(mesh)
+  const { client, server, close } = await nodes(t, mesh)
   const web = await app(b.addresses[0] ?? '', 8080, (socket) => socket.pipe(socket))
   await server.expose(b)
   const port = await client.capture(a, vip, 80)
@@ -117,7 +121,7 @@ test('carries a connection to a service through a tunnel and reports it once at 
 
 test('shows the workload the address of the caller', async (t) => {
   const { a, b, mesh, vip } = shop()
-  const { client, server, close } = await nodes(mesh)
+  const { client, server, close } = await nodes(t, mesh)
   const web = await app(b.addresses[0] ?? '', 8080, (socket) =>
     socket.end(`${socket.remoteAddress}`),
   )
@@ -131,7 +135,7 @@ test('shows the workload the address of the caller', async (t) => {
 test('does not let a denied connection leave', async (t) => {
   const { a, b, mesh, vip } = shop({ policies: ['default/no-a'] })
   const deny = policy('no-a', 'deny', { principals: principal('cluster.local/ns/default/sa/a') })
-  const { client, server, close } = await nodes({ ...mesh, policies: [deny] })
+  const { client, server, close } = await nodes(t, { ...mesh, policies: [deny] })
   await server.expose(b)
   const port = await client.capture(a, vip, 80)
   const caller = new Client(a.addresses[0] ?? '', port)
@@ -150,7 +154,7 @@ test('denies at the destination what the source let pass', async (t) => {
   const { a, b, mesh, vip } = shop()
   const guarded = { ...b, policies: ['default/only-c'] }
   const only = policy('only-c', 'allow', { principals: principal('cluster.local/ns/default/sa/c') })
-  const { client, server, close } = await nodes(mesh)
+  const { client, server, close } = await nodes(t, mesh)
   server.plane.setTables(tablesOf(2, { ...mesh, workloads: [a, guarded], policies: [only] }))
   await server.expose(b)
   const port = await client.capture(a, vip, 80)
@@ -165,7 +169,7 @@ test('denies at the destination what the source let pass', async (t) => {
 
 test('denies at the destination when a policy it was told of is missing', async (t) => {
   const { a, b, mesh, vip } = shop({ policies: ['default/lost'] })
-  const { client, server, close } = await nodes(mesh)
+  const { client, server, close } = await nodes(t, mesh)
   await server.expose(b)
   const port = await client.capture(a, vip, 80)
   await new Client(a.addresses[0] ?? '', port).over()
@@ -177,7 +181,7 @@ test('denies at the destination when a policy it was told of is missing', async 
 for (const mode of ['strict', 'permissive'] as const) {
   test(`plaintext from outside under ${mode}`, async (t) => {
     const { b, mesh } = shop({ peer: { mode, ports: {}, by: 'default/peer' } })
-    const { server, close } = await nodes(mesh)
+    const { server, close } = await nodes(t, mesh)
     const ip = b.addresses[0] ?? ''
     const web = await app(ip, 8080, (socket) => socket.end(`hello ${socket.remoteAddress}`))
     const outsider = addresses().a
@@ -197,7 +201,7 @@ for (const mode of ['strict', 'permissive'] as const) {
 
 test('drops plaintext for a port of the mesh', async (t) => {
   const { b, mesh } = shop()
-  const { server, close } = await nodes(mesh)
+  const { server, close } = await nodes(t, mesh)
   for (const [at, port] of [15_001, 15_006, 15_008, 15_101, 15_132].entries()) {
     const entry = await server.exposePlaintext(b, port)
     const caller = new Client(b.addresses[0] ?? '', entry)
@@ -209,7 +213,7 @@ test('drops plaintext for a port of the mesh', async (t) => {
 
 test('delivers nothing that met the listener itself, on loopback', async (t) => {
   const { b, mesh } = shop()
-  const { server, close } = await nodes(mesh)
+  const { server, close } = await nodes(t, mesh)
   const entry = await server.exposePlaintext(b, 40_000, '127.0.0.1')
   const caller = new Client(b.addresses[0] ?? '', entry)
   await caller.over()
@@ -219,7 +223,7 @@ test('delivers nothing that met the listener itself, on loopback', async (t) => 
 
 test('ends a live connection when a change of policy forbids it', async (t) => {
   const { a, b, mesh, vip } = shop()
-  const { client, server, close } = await nodes(mesh)
+  const { client, server, close } = await nodes(t, mesh)
   const web = await app(b.addresses[0] ?? '', 8080, (socket) => socket.write('hello'))
   await server.expose(b)
   const port = await client.capture(a, vip, 80)
@@ -249,7 +253,7 @@ test('tries another endpoint while no byte was sent', async (t) => {
   const b = workload('b', at.b, { services: pairs, capacity: 1_000_000 })
   const c = workload('c', at.c, { services: pairs })
   const web = service('web', at.vip, [[80, 8080]], [b, c])
-  const { client, server, close } = await nodes({ workloads: [a, b, c], services: [web] })
+  const { client, server, close } = await nodes(t, { workloads: [a, b, c], services: [web] })
   const apps = await app(at.c, 8080, (socket) => socket.end('from c'))
   await server.expose(c)
   const port = await client.capture(a, at.vip, 80)
@@ -263,7 +267,7 @@ test('tries another endpoint while no byte was sent', async (t) => {
 
 test('never falls back to plaintext', async (t) => {
   const { a, b, mesh, vip } = shop()
-  const { client, close } = await nodes(mesh)
+  const { client, close } = await nodes(t, mesh)
   let reached = 0
   const web = await app(b.addresses[0] ?? '', 8080, () => reached++)
   const port = await client.capture(a, vip, 80)
@@ -279,7 +283,7 @@ test('passes through what the mesh does not know, or refuses it under REGISTRY_O
   const { a, mesh } = shop()
   const outside = addresses().a
   const web = await app(outside, 9090, (socket) => socket.end('outside'))
-  const { client, close } = await nodes(mesh)
+  const { client, close } = await nodes(t, mesh)
   const port = await client.capture(a, outside, 9090)
   t.is((await new Client(a.addresses[0] ?? '', port).ask('')).toString(), 'outside')
   t.is((await client.entry(0)).path, 'passthrough')
@@ -294,7 +298,7 @@ test('passes through what the mesh does not know, or refuses it under REGISTRY_O
 
 test('delivers a call of a workload to itself, with policy', async (t) => {
   const { b, mesh, vip } = shop()
-  const { client, close } = await nodes(mesh)
+  const { client, close } = await nodes(t, mesh)
   const web = await app(b.addresses[0] ?? '', 8080, (socket) => socket.end('me'))
   const port = await client.capture(b, vip, 80)
   t.is((await new Client(b.addresses[0] ?? '', port).ask('')).toString(), 'me')
@@ -310,7 +314,7 @@ test('delivers a call of a workload to itself, with policy', async (t) => {
 
 test('passes a reset by the server on as a reset, and by the client likewise', async (t) => {
   const { a, b, mesh, vip } = shop()
-  const { client, server, close } = await nodes(mesh)
+  const { client, server, close } = await nodes(t, mesh)
   const web = await app(b.addresses[0] ?? '', 8080, (socket) => {
     socket.once('data', (chunk) => {
       if (chunk.toString() === 'break') socket.resetAndDestroy()
@@ -338,7 +342,7 @@ test('passes a reset by the server on as a reset, and by the client likewise', a
 
 test('ends the connections of a workload that leaves, with that reason', async (t) => {
   const { a, b, mesh, vip } = shop()
-  const { client, server, close } = await nodes(mesh)
+  const { client, server, close } = await nodes(t, mesh)
   const web = await app(b.addresses[0] ?? '', 8080, (socket) => socket.write('hi'))
   await server.expose(b)
   const port = await client.capture(a, vip, 80)
@@ -354,7 +358,7 @@ test('ends the connections of a workload that leaves, with that reason', async (
 
 test('drains: finishes what it can, then forces and counts the rest', async (t) => {
   const { a, b, mesh, vip } = shop()
-  const { client, server, close } = await nodes(mesh)
+  const { client, server, close } = await nodes(t, mesh)
   const web = await app(b.addresses[0] ?? '', 8080, (socket) => socket.pipe(socket))
   await server.expose(b)
   const port = await client.capture(a, vip, 80)

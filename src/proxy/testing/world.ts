@@ -113,6 +113,7 @@ export interface Node {
   /** Connections to the returned port are plaintext for `port` of the pod, or of `local`. */
   exposePlaintext(pod: TableWorkload, port: number, local?: string): Promise<number>
   entry(at: number): Promise<AccessEntry>
+  /** Any number of times. */
   close(): Promise<void>
 }
 
@@ -154,6 +155,7 @@ export async function startNode(
   )
   plane.setTables(tables)
   const listeners: number[] = []
+  let closing: Promise<void> | undefined
   const open = async (address: string, port: number): Promise<{ fd: number; port: number }> => {
     const { fd, local } = await kernel.listen({ address, port, reuseAddress: true })
     listeners.push(fd)
@@ -187,9 +189,11 @@ export async function startNode(
       if (entry === undefined) throw new Error('no entry')
       return entry
     },
-    async close() {
-      await plane.stop()
-      for (const fd of listeners) kernel.closeFd(fd)
+    close() {
+      closing ??= plane.stop().then(() => {
+        for (const fd of listeners) kernel.closeFd(fd)
+      })
+      return closing
     },
   }
 }
@@ -243,6 +247,8 @@ export async function app(ip: string, port: number, serve: (socket: Socket) => v
     serve(socket)
   })
   await new Promise<void>((resolve) => server.listen(port, ip, resolve))
+  // A test that fails before it closes the server must still be able to end.
+  server.unref()
   return {
     server,
     sockets,

@@ -47,14 +47,10 @@ export function tunnelCompliance(
     test(`${name}: ${title}`, async (t) => {
       const bench = await benchOf(kernel(), make, systemClock)
       const served = await serveTunnels(bench)
+      t.teardown(() => served.close())
       const session = await dialTunnel(bench, served.peer)
-      const up: Up = { bench, served, session, pair: () => openPair(served, session) }
-      try {
-        await body(t, up)
-      } finally {
-        session.destroy()
-        served.close()
-      }
+      t.teardown(() => session.destroy())
+      await body(t, { bench, served, session, pair: () => openPair(served, session) })
     })
   }
   streams(at)
