@@ -17,6 +17,7 @@ const NEEDED = [
   { packages: [['bpftool'], ['linux-tools-common', 'linux-tools-generic']], command: 'bpftool' },
   { packages: [['g++']], command: 'g++' },
   { packages: [['make']], command: 'make' },
+  { packages: [['cmake']], command: 'cmake' },
   { packages: [['python3']], command: 'python3' },
   { packages: [['iproute2']], command: 'ip' },
   { packages: [['util-linux']], command: 'nsenter' },
