@@ -108,6 +108,10 @@ export interface Node {
   readonly log: ReturnType<typeof memoryLog>
   /** Connections to the returned port go through the agent as if `pod` had called `ip:port`. */
   capture(pod: TableWorkload, ip: string, port: number): Promise<number>
+  /** The same, with a record that cannot be decoded. */
+  captureBroken(pod: TableWorkload): Promise<number>
+  /** A listener for the same that nobody accepts from. */
+  orphan(pod: TableWorkload, ip: string, port: number): Promise<Orphan>
   /** Serves the pod's HBONE port. */
   expose(pod: TableWorkload): Promise<void>
   /** Connections to the returned port are plaintext for `port` of the pod, or of `local`. */
@@ -115,6 +119,12 @@ export interface Node {
   entry(at: number): Promise<AccessEntry>
   /** Any number of times. */
   close(): Promise<void>
+}
+
+export interface Orphan {
+  readonly fd: number
+  readonly port: number
+  readonly pod: LocalPod
 }
 
 /** The descriptor of its namespace is the last part of its address, here. */
@@ -161,17 +171,27 @@ export async function startNode(
     listeners.push(fd)
     return { fd, port: local.port }
   }
+  const orphan = async (pod: TableWorkload, record: string): Promise<Orphan> => {
+    const { fd, port } = await open(pod.addresses[0] ?? '', 0)
+    kernel.origins.set(fd, Buffer.from(record))
+    return { fd, port, pod: podOf(pod) }
+  }
   return {
     plane,
     entries,
     identities,
     log,
     async capture(pod, ip, port) {
-      const { fd, port: at } = await open(pod.addresses[0] ?? '', 0)
-      kernel.origins.set(fd, Buffer.from(JSON.stringify({ ip, port })))
+      const { fd, port: at } = await orphan(pod, JSON.stringify({ ip, port }))
       plane.listen(podOf(pod), [{ class: 'outbound', fd }])
       return at
     },
+    async captureBroken(pod) {
+      const { fd, port } = await orphan(pod, '{')
+      plane.listen(podOf(pod), [{ class: 'outbound', fd }])
+      return port
+    },
+    orphan: (pod, ip, port) => orphan(pod, JSON.stringify({ ip, port })),
     async expose(pod) {
       const { fd } = await open(pod.addresses[0] ?? '', LIMITS.hbonePort)
       plane.listen(podOf(pod), [{ class: 'hbone', fd }])
