@@ -1,3 +1,4 @@
+import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -34,6 +35,24 @@ test('writes one JSON line per entry and has them all after close', async (t) =>
   t.deepEqual(line.source, ENTRY.source)
   t.regex(line.time, /^\d{4}-\d\d-\d\dT/)
   t.is(log.dropped, 0)
+  rmSync(directory, { recursive: true })
+})
+
+test('ends cleanly into a pipe, which has no disk to reach', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'weft-access-'))
+  const path = join(directory, 'pipe')
+  execFileSync('mkfifo', [path])
+  const reader = spawn('cat', [path])
+  let text = ''
+  reader.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk
+  })
+  const ended = new Promise((resolve) => reader.on('close', resolve))
+  const log = openAccessLog(path)
+  log.write(ENTRY)
+  await log.close()
+  await ended
+  t.is(JSON.parse(text).event, 'connection')
   rmSync(directory, { recursive: true })
 })
 

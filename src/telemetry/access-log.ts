@@ -84,7 +84,9 @@ class PinoAccessLog implements AccessLog {
   flush(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#sink.flush((error) => {
-        if (error === undefined || error === null) resolve()
+        // A pipe or terminal has taken the lines, but cannot be synchronised.
+        const isUnsyncable = (error as NodeJS.ErrnoException | undefined)?.code === 'EINVAL'
+        if (error === undefined || error === null || isUnsyncable) resolve()
         else
           reject(new MeshError('telemetry.access-log', 'flushing the access log', { cause: error }))
       })
