@@ -1,5 +1,6 @@
 // The mesh in the kernel: owns what is loaded, pinned and attached, and every pod's listeners.
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { Log } from '../../base/log.ts'
 import { MeshError } from '../../base/mesh-error.ts'
 import type { AccessEntry } from '../../model/access-entry.ts'
@@ -67,7 +68,7 @@ class KernelDatapath implements Datapath {
     this.#kernel = parts.kernel
     this.#log = parts.log
     this.#paths = paths
-    const objects = parts.objects ?? new URL('../../../bpf/out/', import.meta.url).pathname
+    const objects = parts.objects ?? fileURLToPath(new URL('../../../bpf/out/', import.meta.url))
     this.#programs = new Programs(parts, { pins: paths.pins, objects })
   }
 
