@@ -138,3 +138,28 @@ test('takes over what a dead worker had not accepted, and then lets go', async (
   late.socket.destroy()
   await web.close()
 })
+
+test('refuses what is more than it may serve, and serves again when there is room', async (t) => {
+  const { ip, a, b, mesh, vip } = shop()
+  const client = await startNode(tablesOf(1, mesh), mesh.workloads, { connectionsMax: 2 })
+  const server = await startNode(tablesOf(1, mesh), mesh.workloads, { connectionsMax: 2 })
+  t.teardown(() => client.close())
+  t.teardown(() => server.close())
+  const web = await app(ip.b, 8080, (socket) => socket.pipe(socket))
+  await server.expose(b)
+  const port = await client.capture(a, vip, 80)
+  const first = new Client(ip.a, port)
+  first.socket.write('1')
+  await until('the first', () => first.bytes === 1)
+  // The server's session counts too, so that its second connection is one too many there.
+  await new Client(ip.a, port).over()
+  t.is((await server.entry(0)).reason, 'overloaded')
+  const refused = await client.entry(0)
+  t.is(refused.reason, 'peer-refused')
+  t.is((await first.ask('')).toString(), '1')
+  t.is((await new Client(ip.a, port).ask('again')).toString(), 'again')
+  const held = [new Client(ip.a, port), new Client(ip.a, port), new Client(ip.a, port)]
+  await until('one too many', () => client.entries.some(({ reason }) => reason === 'overloaded'))
+  for (const { socket } of held) socket.destroy()
+  await web.close()
+})

@@ -45,6 +45,8 @@ export interface DataPlaneParts {
 
 export interface DataPlaneOptions {
   readonly worker: number
+  /** Connections and sessions served at once; `LIMITS.connectionsPerWorkerMax` unless told. */
+  readonly connectionsMax?: number
 }
 
 export interface DataPlaneStats {
@@ -67,11 +69,13 @@ export class DataPlane {
   readonly #listeners: PodListeners
   readonly #pipeline: PipelineParts
   readonly #meter: ProxyMeter
+  readonly #connectionsMax: number
   readonly #forgetIdentities: () => void
 
   constructor(parts: DataPlaneParts, options: DataPlaneOptions) {
     const { kernel, clock, random, identities } = parts
     this.#parts = parts
+    this.#connectionsMax = options.connectionsMax ?? LIMITS.connectionsPerWorkerMax
     this.#view = new TablesView(clock)
     this.#streams = new SocketStreams(kernel)
     const board = parts.cells ?? proxyBoard(options.worker + 1)
@@ -234,7 +238,7 @@ export class DataPlane {
   }
 
   #full(): boolean {
-    return this.#live.size + this.#sessions.size > LIMITS.connectionsPerWorkerMax
+    return this.#live.size + this.#sessions.size > this.#connectionsMax
   }
 
   #tables(): Tables {
@@ -251,6 +255,6 @@ export class DataPlane {
 
 function overloaded(refuse: () => void): Ending {
   refuse()
-  const detail = `more than ${LIMITS.connectionsPerWorkerMax} connections`
+  const detail = 'this worker serves as many connections as it may'
   return { reason: 'overloaded', detail, sentBytes: 0, receivedBytes: 0 }
 }

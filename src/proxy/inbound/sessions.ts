@@ -196,6 +196,5 @@ export class InboundSessions {
 }
 
 function overloaded(): Failure {
-  const detail = `more than ${LIMITS.connectionsPerWorkerMax} connections`
-  return { reason: 'overloaded', detail }
+  return { reason: 'overloaded', detail: 'this worker serves as many connections as it may' }
 }

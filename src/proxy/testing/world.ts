@@ -14,7 +14,7 @@ import { DEFAULT_MESH_SETTINGS, type MeshSettings } from '../../model/mesh-setti
 import type { LocalPod } from '../../model/messages.ts'
 import type { TableService, Tables, TableWorkload } from '../../model/tables.ts'
 import { identityOf } from '../../model/workload.ts'
-import { DataPlane } from '../data-plane.ts'
+import { DataPlane, type DataPlaneOptions } from '../data-plane.ts'
 import { until } from './conditions.ts'
 import { identityStore } from './identities.ts'
 import { testKernel } from './kernel.ts'
@@ -145,6 +145,7 @@ function addressIn(namespaceFd: number): string {
 export async function startNode(
   tables: Tables,
   workloads: readonly TableWorkload[],
+  options: Partial<DataPlaneOptions> = {},
 ): Promise<Node> {
   const kernel = loopbackKernel()
   const entries: AccessEntry[] = []
@@ -161,7 +162,7 @@ export async function startNode(
       decodeOrigin: (storage) =>
         storage === undefined || storage.length === 0 ? undefined : JSON.parse(storage.toString()),
     },
-    { worker: 0 },
+    { worker: 0, ...options },
   )
   plane.setTables(tables)
   const listeners: number[] = []
