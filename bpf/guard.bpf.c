@@ -146,19 +146,20 @@ static __always_inline bool may_leave(struct __sk_buff *skb)
 		return true;
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return false;
-	kernel_owned = !sk;
-	if (sk) {
-		kernel_owned = sk->state == BPF_TCP_TIME_WAIT;
+	if (sk)
 		full = bpf_sk_fullsock(sk);
-	}
 	if (guard_agent_cgroup &&
-	    bpf_skb_ancestor_cgroup_id(skb, guard_agent_level) == guard_agent_cgroup)
-		return !full || goes_where_sent(skb, full);
+	    bpf_skb_ancestor_cgroup_id(skb, guard_agent_level) == guard_agent_cgroup &&
+	    (!full || goes_where_sent(skb, full)))
+		return true;
+	/* Without a full socket (none, a request, TIME_WAIT) no program can have written it. */
+	kernel_owned = !full;
 	if (full) {
 		record = bpf_sk_storage_get(&weft_socks, full, 0, 0);
 		if (record && kind_may_leave(record->kind))
 			return goes_where_sent(skb, full);
-		kernel_owned = of_kernel(full);
+		/* In the name of a listener the kernel sends resets. */
+		kernel_owned = of_kernel(full) || full->state == BPF_TCP_LISTEN;
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		parse_ipv4(skb, &packet);
