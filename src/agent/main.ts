@@ -8,6 +8,7 @@ import { openAuthority } from '../identity/issue/authority.ts'
 import { openDatapath } from '../kernel/datapath/open.ts'
 import type { DatapathPaths } from '../kernel/datapath.ts'
 import { nativeKernel } from '../kernel/native.ts'
+import { AuthorityWatch } from './authority-watch.ts'
 import { enterAgentCgroup, leaveAgentCgroup, removeCgroups } from './cgroups.ts'
 import { ConfigSource } from './config-source.ts'
 import { IssueReport } from './issue-report.ts'
@@ -81,6 +82,12 @@ async function build(
   const parts = new AgentParts(options, { log, kernel, datapath, authority, issues })
   steps.push(() => parts.accessLog.close())
   datapath.onDirectClosed((entry) => parts.reportDirect(entry))
+  const roots = new AuthorityWatch(
+    { clock: systemClock, log, onChange: () => parts.renewIdentities() },
+    { directory: options.caDirectory, nodeName: options.nodeName },
+  )
+  roots.start()
+  steps.push(() => roots.stop())
   steps.push(() => parts.pool.stop())
   await parts.pool.start()
   steps.push((mode) => (mode === 'remove' ? parts.enroller.stop('draining') : undefined))

@@ -6,8 +6,8 @@ import { systemClock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { systemRandom } from '../base/random.ts'
 import { CgroupWatch } from '../discovery/cgroup-watch.ts'
+import type { Authority } from '../identity/issue/authority.ts'
 import { CertificateKeeper } from '../identity/issue/keeper.ts'
-import type { CertificateSource } from '../identity/issue/source.ts'
 import type { Datapath } from '../kernel/datapath.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { AccessEntry } from '../model/access-entry.ts'
@@ -31,7 +31,7 @@ export interface Grounds {
   readonly log: Log
   readonly kernel: Kernel
   readonly datapath: Datapath
-  readonly authority: CertificateSource
+  readonly authority: Authority
   readonly issues: IssueReport
 }
 
@@ -84,6 +84,12 @@ export class AgentParts {
       policies: tables.policies.size,
     })
     await this.enroller.setTables(tables)
+  }
+
+  /** Roots or intermediate were replaced: every certificate is issued anew, under what holds now. */
+  renewIdentities(): void {
+    this.#grounds.authority.reload()
+    this.#keeper.renewAll()
   }
 
   reportDirect(entry: AccessEntry): void {

@@ -1,4 +1,5 @@
 import test from 'ava'
+import { forgeRoot } from '../identity/testing/certificates.ts'
 import { parseSpiffeId } from '../model/spiffe-id.ts'
 import { Client } from './testing/client.ts'
 import { until } from './testing/conditions.ts'
@@ -38,6 +39,27 @@ test('new certificates retire sessions at both ends, and open connections go on'
   await until('the old session to go', () => node.plane.stats().tunnels.sessions === 1)
   await until('at both ends', () => node.plane.stats().inboundSessions === 1)
   t.true(node.entries.every((entry) => entry.reason === 'completed'))
+  await web.close()
+})
+
+test('a root that is added disturbs nobody; one that goes ends its sessions at once', async (t) => {
+  const { ip, a, b, vip, mesh } = shop()
+  const node = await startNode(tablesOf(1, mesh), mesh.workloads)
+  t.teardown(() => node.close())
+  const web = await app(ip.b, 8080, (socket) => socket.pipe(socket))
+  await node.expose(b)
+  const port = await node.capture(a, vip, 80)
+  const other = await forgeRoot()
+  const old = new Client(ip.a, port)
+  old.socket.write('x')
+  await until('the echo', () => old.bytes === 1)
+  for (const name of ['a', 'b']) await give(node.identities, spiffe(name), 2, [other])
+  old.socket.write('y')
+  await until('the echo under both roots', () => old.bytes === 2)
+  // The first root goes; the certificates are of the other one now.
+  for (const name of ['a', 'b']) await give(node.identities, spiffe(name), 3, [], other)
+  await until('the reset', () => old.closed)
+  t.is((await new Client(ip.a, port).ask('new')).toString(), 'new')
   await web.close()
 })
 

@@ -5,7 +5,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { errorText } from '../base/mesh-error.ts'
 import type { Random } from '../base/random.ts'
-import type { IdentityStore } from '../identity/present/identity-store.ts'
+import type { IdentityStore, ReplacedHandler } from '../identity/present/identity-store.ts'
 import type { Accepted, BpfMap, Kernel } from '../kernel/kernel.ts'
 import type { Ending } from '../model/facts.ts'
 import { LIMITS } from '../model/limits.ts'
@@ -107,10 +107,19 @@ export class DataPlane {
       { kernel, ...(parts.originStorage ? { originStorage: parts.originStorage } : {}) },
       { outbound: this.#outbound, plaintext: this.#plaintext, hbone: this.#sessions.serve },
     )
-    this.#forgetIdentities = identities.onReplaced((current) => {
-      this.#pool.identityReplaced(current.id, current.serial)
-      this.#sessions.identityReplaced(current.id, current.serial)
-    })
+    this.#forgetIdentities = identities.onReplaced(this.#identityReplaced)
+  }
+
+  readonly #identityReplaced: ReplacedHandler = (current, previous) => {
+    const removed = previous?.rootsPem.some((root) => !current.rootsPem.includes(root)) ?? false
+    if (removed) {
+      this.#parts.log.warn('identity.root-removed', { id: current.id })
+      this.#pool.closeIdentity(current.id, 'tls-failed')
+      this.#sessions.closeIdentity(current.id)
+      return
+    }
+    this.#pool.identityReplaced(current.id, current.serial)
+    this.#sessions.identityReplaced(current.id, current.serial)
   }
 
   /** Connections that began before keep what they were routed by. */

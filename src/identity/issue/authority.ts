@@ -27,6 +27,8 @@ export interface AuthorityOptions {
 export interface Authority extends CertificateSource {
   /** Accepted roots as last read. */
   readonly rootsPem: readonly string[]
+  /** The next issue reads the files again: roots and intermediate may have been replaced. */
+  reload(): void
   /** Lets go of the signing key; `issue` rejects afterwards. */
   close(): void
 }
@@ -110,6 +112,10 @@ class EmbeddedAuthority implements Authority {
       rootsPem: this.rootsPem,
       ...validityOf(leaf),
     }
+  }
+
+  reload(): void {
+    this.#issuer = undefined
   }
 
   close(): void {

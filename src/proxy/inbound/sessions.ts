@@ -85,6 +85,12 @@ export class InboundSessions {
     }
   }
 
+  /** Peers were verified by roots of which one is no longer accepted: they must prove themselves
+   * again. */
+  closeIdentity(id: string): void {
+    for (const held of [...this.#held]) if (held.identity.id === id) held.session.destroy()
+  }
+
   closeWorkload(uid: string, reason: Reason): void {
     for (const handshake of this.#handshakes) if (handshake.pod.uid === uid) handshake.stop(reason)
     for (const held of [...this.#held]) if (held.uid === uid) held.session.destroy()

@@ -18,15 +18,21 @@ export async function identityStore(...ids: readonly string[]): Promise<Identity
   return store
 }
 
-/** Issues a certificate and hands it to the store. */
-export async function give(store: IdentityStore, id: string, serial: number): Promise<void> {
-  const root = await ROOT
+/** Issues a certificate, by the common root unless told, and hands it to the store. */
+export async function give(
+  store: IdentityStore,
+  id: string,
+  serial: number,
+  otherRoots: readonly Signer[] = [],
+  root?: Signer,
+): Promise<void> {
+  root ??= await ROOT
   const leaf = await forgeLeaf(root, { uris: [id] })
   store.set({
     id,
     certificateChainPem: leaf.pem,
     keyPem: pemBytes(leaf.keyPem),
-    rootsPem: [rootPem(root)],
+    rootsPem: [root, ...otherRoots].map(rootPem),
     notAfterMs: Date.now() + 86_400_000,
     serial,
   })

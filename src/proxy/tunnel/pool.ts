@@ -69,6 +69,15 @@ export class TunnelPool implements Tunnels {
     }
   }
 
+  /** What this identity trusted is no longer trusted: its sessions end now, whatever they carry. */
+  closeIdentity(id: string, reason: Reason): void {
+    for (const [key, peer] of this.#peers) {
+      if (peer.target.identityId !== id) continue
+      peer.destroy(reason)
+      this.#peers.delete(key)
+    }
+  }
+
   /** The workload left: its sessions end now, whatever they carry. */
   closeWorkload(uid: string, reason: Reason): void {
     for (const [key, peer] of this.#peers) {
