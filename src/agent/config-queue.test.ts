@@ -7,12 +7,15 @@ import { ConfigQueue } from './config-queue.ts'
 /** Worlds that differ, so that each can be recognised by its rules. */
 const world = (): World => ({ ...EMPTY_WORLD })
 
-test('what arrives while one is applied replaces what still waits', async (t) => {
+let remembered = 0
+
+test.serial('what arrives while one is applied replaces what still waits', async (t) => {
   const applied: Rules[] = []
   let release: (() => void) | undefined
   const queue = new ConfigQueue({
     log: memoryLog(),
     report: () => {},
+    remember: () => void remembered++,
     apply: async (_registry, rules) => {
       applied.push(rules)
       await new Promise<void>((resolve) => {
@@ -31,21 +34,27 @@ test('what arrives while one is applied replaces what still waits', async (t) =>
   t.is(applied.length, 2)
 })
 
-test('a failure to apply is told and does not stop the queue', async (t) => {
-  const log = memoryLog()
-  let calls = 0
-  const queue = new ConfigQueue({
-    log,
-    report: () => {},
-    apply: async () => {
-      calls++
-      if (calls === 1) throw new Error('no room')
-    },
-  })
-  queue.offer(world())
-  await queue.exclusive(async () => {})
-  queue.offer(world())
-  await queue.exclusive(async () => {})
-  t.is(calls, 2)
-  t.like(log.entries[0], { level: 'error', event: 'config.apply-failed' })
-})
+test.serial(
+  'a failure to apply is told, not remembered, and does not stop the queue',
+  async (t) => {
+    const log = memoryLog()
+    let calls = 0
+    remembered = 0
+    const queue = new ConfigQueue({
+      log,
+      report: () => {},
+      remember: () => void remembered++,
+      apply: async () => {
+        calls++
+        if (calls === 1) throw new Error('no room')
+      },
+    })
+    queue.offer(world())
+    await queue.exclusive(async () => {})
+    queue.offer(world())
+    await queue.exclusive(async () => {})
+    t.is(calls, 2)
+    t.is(remembered, 1)
+    t.like(log.entries[0], { level: 'error', event: 'config.apply-failed' })
+  },
+)

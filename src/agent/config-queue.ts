@@ -13,6 +13,8 @@ export interface ConfigQueueParts {
   readonly log: Log
   readonly apply: (registry: Registry, rules: Rules) => Promise<void>
   readonly report: (issues: readonly Issue[]) => void
+  /** Told of every world that was put in force. */
+  readonly remember: (world: World) => void
 }
 
 export class ConfigQueue {
@@ -47,6 +49,7 @@ export class ConfigQueue {
     }
     try {
       await this.#parts.apply(registry, rules)
+      this.#parts.remember(world)
     } catch (error) {
       this.#parts.log.error('config.apply-failed', { error: errorText(error) })
     }

@@ -1,5 +1,7 @@
-// The directory of configuration as the agent takes it: the first one must be good, later ones
-// are offered to the queue, and none is lost between.
+// The directory of configuration as the agent takes it: the first one must be good, or remembered
+// as such; later ones are offered to the queue, and none is lost between.
+import { hasErrors } from '../api/issue.ts'
+import type { World } from '../api/world.ts'
 import { systemClock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { MeshError } from '../base/mesh-error.ts'
@@ -8,18 +10,32 @@ import { FileSource } from '../discovery/file-source.ts'
 import type { Registry, Rules } from '../model/registry.ts'
 import type { ConfigQueue } from './config-queue.ts'
 import type { IssueReport } from './issue-report.ts'
+import type { LastGood } from './last-good.ts'
 
 const DEBOUNCE_MS = 50
+
+export interface FirstConfig {
+  readonly world: World
+  readonly registry: Registry
+  readonly rules: Rules
+}
 
 export class ConfigSource {
   readonly #issues: IssueReport
   readonly #directory: string
   readonly #files: FileSource
+  readonly #log: Log
+  readonly #memory: LastGood
   #firstVersion = 0
   #queue: ConfigQueue | undefined
 
-  constructor(parts: { readonly log: Log; readonly issues: IssueReport }, directory: string) {
+  constructor(
+    parts: { readonly log: Log; readonly issues: IssueReport; readonly memory: LastGood },
+    directory: string,
+  ) {
     this.#issues = parts.issues
+    this.#log = parts.log
+    this.#memory = parts.memory
     this.#directory = directory
     this.#files = new FileSource(
       {
@@ -34,21 +50,29 @@ export class ConfigSource {
     )
   }
 
-  /** Rejects with MeshError `agent.config` when it has errors, after telling them. */
-  async first(): Promise<{ readonly registry: Registry; readonly rules: Rules }> {
+  /**
+   * What to start with: the directory, or, when that has errors, what was last in force on this
+   * node. Rejects with MeshError `agent.config` when there is neither, after telling the errors.
+   */
+  async first(): Promise<FirstConfig> {
     const update = await this.#files.start()
     this.#firstVersion = update.version
     this.#issues.report('files', update.issues)
-    const { registry, rules, issues } = compileWorld(update.world)
-    this.#issues.report('world', issues)
-    if (update.refused || issues.some((issue) => issue.severity === 'error')) {
+    const compiled = compileWorld(update.world)
+    this.#issues.report('world', compiled.issues)
+    if (!update.refused && !hasErrors(compiled.issues)) return { ...compiled, world: update.world }
+    const world = this.#memory.recall()
+    const remembered = world === undefined ? undefined : compileWorld(world)
+    if (world === undefined || remembered === undefined || hasErrors(remembered.issues)) {
       throw new MeshError(
         'agent.config',
         `the configuration in ${this.#directory} has errors, listed above: mend them, ` +
           'then start again',
       )
     }
-    return { registry, rules }
+    const remedy = `mend the errors in ${this.#directory}: they are taken up at once`
+    this.#log.warn('config.last-good', { says: 'the last good configuration is in force', remedy })
+    return { ...remembered, world }
   }
 
   /** From now on every change goes to the queue, and what came since the first. */

@@ -1,6 +1,7 @@
 // The agent: builds its parts in order and takes them down again in the reverse order. Decides
 // nothing: the parts are wired in parts.ts, the order of a change is in apply.ts, enrolment in
 // enroller.ts, a worker's death in recovery.ts.
+import { join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { errorText } from '../base/mesh-error.ts'
@@ -12,6 +13,7 @@ import { AuthorityWatch } from './authority-watch.ts'
 import { enterAgentCgroup, leaveAgentCgroup, removeCgroups } from './cgroups.ts'
 import { ConfigSource } from './config-source.ts'
 import { IssueReport } from './issue-report.ts'
+import { LastGood } from './last-good.ts'
 import type { AgentOptions } from './options.ts'
 import { AgentParts } from './parts.ts'
 
@@ -56,10 +58,12 @@ async function build(
   steps: Step[],
 ): Promise<Omit<Agent, 'stop'>> {
   const issues = new IssueReport(log)
-  const source = new ConfigSource({ log, issues }, options.configDirectory)
+  const memory = new LastGood({ log }, { file: join(options.stateDirectory, 'last-good.json') })
+  steps.push(() => memory.settled())
+  const source = new ConfigSource({ log, issues, memory }, options.configDirectory)
   steps.push(() => source.stop())
   // Configuration first: a node with a bad one should not come up half.
-  const { registry, rules } = await source.first()
+  const { world, registry, rules } = await source.first()
 
   const leaf = enterAgentCgroup(options.agentCgroup, options.workloadsCgroup)
   steps.push((mode) => {
@@ -79,7 +83,7 @@ async function build(
   })
   steps.push(() => authority.close())
 
-  const parts = new AgentParts(options, { log, kernel, datapath, authority, issues })
+  const parts = new AgentParts(options, { log, kernel, datapath, authority, issues, memory })
   steps.push(() => parts.accessLog.close())
   datapath.onDirectClosed((entry) => parts.reportDirect(entry))
   const roots = new AuthorityWatch(
@@ -93,6 +97,7 @@ async function build(
   steps.push((mode) => (mode === 'remove' ? parts.enroller.stop('draining') : undefined))
   steps.push(() => parts.drain())
   await parts.config.exclusive(() => parts.apply(registry, rules))
+  memory.remember(world)
   source.feed(parts.config)
   parts.watch.start()
   steps.push(() => parts.watch.stop())

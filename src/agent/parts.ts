@@ -21,6 +21,7 @@ import { Enroller } from './enroller.ts'
 import { EnrolmentMarks } from './enrolment-marks.ts'
 import { IdentityDesk } from './identity-desk.ts'
 import type { IssueReport } from './issue-report.ts'
+import type { LastGood } from './last-good.ts'
 import type { AgentOptions } from './options.ts'
 import { type RecoveryParts, serveFrom, workerDied, workerReplaced } from './recovery.ts'
 import { drainWorkers, recheckWorkers, sendPatches } from './worker-orders.ts'
@@ -33,6 +34,7 @@ export interface Grounds {
   readonly datapath: Datapath
   readonly authority: Authority
   readonly issues: IssueReport
+  readonly memory: LastGood
 }
 
 /** Directories below a watched cgroup that are looked at. */
@@ -71,6 +73,7 @@ export class AgentParts {
       log,
       apply: (registry, rules) => this.apply(registry, rules),
       report: (issues) => grounds.issues.report('world', issues),
+      remember: (world) => grounds.memory.remember(world),
     })
   }
 

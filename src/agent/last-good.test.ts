@@ -1,0 +1,55 @@
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import test from 'ava'
+import { memoryLog, silentLog } from '../base/log.ts'
+import { compileWorld } from '../compile/registry.ts'
+import { loadDirectory } from '../discovery/file-source.ts'
+import { LastGood } from './last-good.ts'
+
+const EXAMPLE = fileURLToPath(new URL('../../config/examples/shop', import.meta.url))
+
+function directory(): string {
+  return mkdtempSync(join(tmpdir(), 'weft-memory-'))
+}
+
+test('what was remembered compiles to the same mesh, and only root may read it', async (t) => {
+  const file = join(directory(), 'last-good.json')
+  const memory = new LastGood({ log: silentLog }, { file })
+  const { world } = await loadDirectory(EXAMPLE)
+  memory.remember(world)
+  await memory.settled()
+  const recalled = new LastGood({ log: silentLog }, { file }).recall()
+  if (recalled === undefined) return t.fail()
+  t.deepEqual(compileWorld(recalled), compileWorld(world))
+  t.is(statSync(file).mode & 0o777, 0o600)
+  rmSync(file)
+})
+
+test('of many in a row the last is kept', async (t) => {
+  const file = join(directory(), 'last-good.json')
+  const memory = new LastGood({ log: silentLog }, { file })
+  const { world } = await loadDirectory(EXAMPLE)
+  for (let n = 0; n <= world.Pod.length; n++)
+    memory.remember({ ...world, Pod: world.Pod.slice(0, n) })
+  await memory.settled()
+  t.true(world.Pod.length > 1)
+  t.is(memory.recall()?.Pod.length, world.Pod.length)
+})
+
+for (const [what, text] of [
+  ['of another format', '{"format":0,"world":{}}'],
+  ['that is not whole', '{"format":1,"world":{"Pod":[]}}'],
+  ['that is no JSON', '{"format":1,'],
+] as const) {
+  test(`a memory ${what} is no memory`, (t) => {
+    const file = join(directory(), 'last-good.json')
+    writeFileSync(file, text)
+    t.is(new LastGood({ log: memoryLog() }, { file }).recall(), undefined)
+  })
+}
+
+test('without a memory there is nothing to recall', (t) => {
+  t.is(new LastGood({ log: silentLog }, { file: '/nonexistent/x' }).recall(), undefined)
+})
