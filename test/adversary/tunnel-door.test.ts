@@ -279,6 +279,14 @@ test("squatting on the agent's ports catches nothing", async (t) => {
   await squat.waitFor('caught 15001 from 127.0.0.1')
 })
 
+test("a pod cannot destroy the agent's listeners in its namespace", async (t) => {
+  t.true((await call(far, client('echo', neighbour.ip, ECHO))).ok)
+  await neighbour.exec(['ss', '-K', '-ltn'], { check: false })
+  t.is((await loopbackListeners(neighbour)).length, 2 * 3 * 2)
+  t.true((await call(neighbour, client('echo', far.ip, ECHO))).ok)
+  t.false((await call(far, client('echo', neighbour.ip, ECHO))).ok, 'its own is gone')
+})
+
 /** Tries to share a port that somebody listens on, at its address and at all of them. */
 const BIND = `
 import errno, socket, sys
