@@ -26,7 +26,7 @@ export class ConfigSource {
   readonly #files: FileSource
   readonly #log: Log
   readonly #memory: LastGood
-  #firstVersion = 0
+  #seenVersion = 0
   #queue: ConfigQueue | undefined
 
   constructor(
@@ -43,7 +43,7 @@ export class ConfigSource {
         clock: systemClock,
         onChange: (update) => {
           this.#issues.report('files', update.issues)
-          this.#queue?.offer(update.world)
+          this.#offer()
         },
       },
       { directory, debounceMs: DEBOUNCE_MS },
@@ -56,7 +56,7 @@ export class ConfigSource {
    */
   async first(): Promise<FirstConfig> {
     const update = await this.#files.start()
-    this.#firstVersion = update.version
+    this.#seenVersion = update.version
     this.#issues.report('files', update.issues)
     const compiled = compileWorld(update.world)
     this.#issues.report('world', compiled.issues)
@@ -78,8 +78,15 @@ export class ConfigSource {
   /** From now on every change goes to the queue, and what came since the first. */
   feed(queue: ConfigQueue): void {
     this.#queue = queue
+    this.#offer()
+  }
+
+  /** What did not change is not put in force again, and what was never good not at all. */
+  #offer(): void {
     const { version, world } = this.#files.current
-    if (version !== this.#firstVersion) queue.offer(world)
+    if (this.#queue === undefined || version === this.#seenVersion) return
+    this.#seenVersion = version
+    this.#queue.offer(world)
   }
 
   reload(): void {

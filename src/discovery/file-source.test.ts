@@ -129,10 +129,12 @@ for (const [title, text, refused] of firstStarts) {
 
 test('an error keeps the last good content of its file, while others change', async (t) => {
   const root = await temporary(t, { 'a.yaml': account('a'), 'p.yaml': policy('DENY') })
-  const { until } = await watching(t, root)
+  const { first, until } = await watching(t, root)
   await put(join(root, 'p.yaml'), policy('CUSTOM'))
   const broken = await until(({ issues }) => issues.length > 0)
   t.is(broken.world.AuthorizationPolicy[0]?.spec.action, 'deny')
+  t.is(broken.world, first.world)
+  t.is(broken.version, first.version)
   await put(join(root, 'a.yaml'), account('b'))
   const changed = await until((update) => names(update)[0] === 'b')
   t.is(changed.world.AuthorizationPolicy[0]?.spec.action, 'deny')

@@ -160,6 +160,8 @@ class DirectoryReader {
   readonly #directory: string
   readonly #files = new Map<string, ReadFile>()
   #failures: readonly Issue[] | undefined
+  /** What the world in force was made of: each file's content, by identity. */
+  #madeOf: readonly KnownFile['good'][] = []
   #update: FileUpdate = { world: EMPTY_WORLD, issues: [], version: 0, refused: true }
 
   constructor(directory: string) {
@@ -223,10 +225,21 @@ class DirectoryReader {
     const issues = [...failures, ...settled.issues]
     // A directory that cannot be read hides files that may restrict.
     const world = hasErrors(failures) ? undefined : settled.world
-    if (world === undefined) this.#update = { ...before, issues }
-    else this.#update = { world, issues, version: before.version + 1, refused: false }
+    const madeOf = files.map(({ good }) => good).filter((good) => good !== undefined)
+    const same = madeOf.length === this.#madeOf.length && madeOf.every(isAt(this.#madeOf))
+    if (world === undefined || (same && !before.refused)) {
+      this.#update = { ...before, issues }
+      return
+    }
+    this.#madeOf = madeOf
+    this.#update = { world, issues, version: before.version + 1, refused: false }
   }
 }
+
+const isAt =
+  <T>(others: readonly T[]) =>
+  (each: T, at: number): boolean =>
+    each === others[at]
 
 function sameIssues(a: readonly Issue[] | undefined, b: readonly Issue[]): boolean {
   return a !== undefined && JSON.stringify(a) === JSON.stringify(b)
