@@ -1,11 +1,16 @@
 // The agent's place among the cgroups: a leaf of its own below the stable parent that BPF programs
 // are attached to and compare with.
-import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, readdirSync, rmdirSync, statfsSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
 import { errorText, MeshError } from '../base/mesh-error.ts'
+
+const CGROUP2_MAGIC = 0x63677270
 
 /** Makes the directories and moves this process, with all its threads, into a leaf. */
 export function enterAgentCgroup(agentCgroup: string, workloadsCgroup: string): string {
+  requireCgroup2('--cgroup', agentCgroup)
+  requireCgroup2('--watch', workloadsCgroup)
+  requireApart(agentCgroup, workloadsCgroup)
   const leaf = join(agentCgroup, `agent-${process.pid}`)
   try {
     mkdirSync(workloadsCgroup, { recursive: true })
@@ -20,6 +25,28 @@ export function enterAgentCgroup(agentCgroup: string, workloadsCgroup: string): 
     )
   }
   return leaf
+}
+
+/** Elsewhere plain directories would be made, and the failure come later and say less. */
+function requireCgroup2(option: string, path: string): void {
+  let existing = path
+  while (!existsSync(existing)) existing = dirname(existing)
+  if (statfsSync(existing).type === CGROUP2_MAGIC) return
+  throw new MeshError(
+    'agent.cgroup',
+    `${option} ${path} is not below a cgroup v2 mount: name a directory there, or leave it out`,
+  )
+}
+
+/** Whatever runs in the agent's cgroup is exempt from the mesh. */
+function requireApart(agentCgroup: string, workloadsCgroup: string): void {
+  const way = relative(agentCgroup, workloadsCgroup)
+  if (way !== '' && (way === '..' || way.startsWith('../'))) return
+  throw new MeshError(
+    'agent.cgroup',
+    `--watch ${workloadsCgroup} lies in --cgroup ${agentCgroup}, so that every workload would be ` +
+      'taken for the agent: name two that are apart',
+  )
 }
 
 /** Moves this process back to where it can be left, and removes the leaf. */
