@@ -179,12 +179,23 @@ export class Programs {
 
   #loadObject(family: Family, constants: Readonly<Record<string, Uint8Array>> = {}): BpfObject {
     const pins = MAPS[family].map((name) => [name, join(this.#pins.maps, name)])
-    return this.#kernel.loadObject({
+    const object = this.#kernel.loadObject({
       bytes: readObject(join(this.#objects, `${family}.o`)),
       name: family,
       constants,
       pins: Object.fromEntries(pins),
     })
+    const declared: readonly string[] = MAPS[family]
+    const undeclared = [...object.maps.keys()].filter(
+      (name) => name.startsWith('weft_') && !declared.includes(name),
+    )
+    if (undeclared.length === 0) return object
+    object.close()
+    // A copy of its own would be empty for ever, and nothing would say so.
+    throw new MeshError(
+      'datapath.load',
+      `${family}.o has undeclared maps: ${undeclared.join(', ')}`,
+    )
   }
 
   #foundAbi(): number {
