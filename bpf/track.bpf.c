@@ -10,6 +10,7 @@
 #include "include/maps/pods.h"
 #include "include/maps/sockets.h"
 #include "lib/cgroup.h"
+#include "lib/ending.h"
 #include "lib/sockops.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -139,25 +140,6 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx, struct 
 	count(WEFT_COUNT_ATTESTED);
 }
 
-/* TCP counts a SYN as one acknowledged byte, and a FIN as one in each direction. */
-static __always_inline __u64 without(__u64 bytes, __u64 flags)
-{
-	return bytes > flags ? bytes - flags : 0;
-}
-
-static __always_inline bool own_fin_acknowledged(__u32 before)
-{
-	return before == BPF_TCP_FIN_WAIT2 || before == BPF_TCP_TIME_WAIT ||
-	       before == BPF_TCP_LAST_ACK || before == BPF_TCP_CLOSING;
-}
-
-static __always_inline bool peer_fin_arrived(struct bpf_sock *sk)
-{
-	struct sock *full = (struct sock *)bpf_skc_to_tcp_sock(sk);
-
-	return full && (BPF_CORE_READ(full, __sk_common.skc_flags) & (1UL << SOCK_DONE));
-}
-
 static __always_inline void report_closed(struct bpf_sock_ops *ctx, struct bpf_sock *sk,
 					  struct weft_sock *record)
 {
@@ -168,9 +150,7 @@ static __always_inline void report_closed(struct bpf_sock_ops *ctx, struct bpf_s
 		return;
 	}
 	event->type = WEFT_EVENT_CLOSED;
-	event->reason = record->reason;
-	if (!record->reason && !record->established)
-		event->reason = WEFT_REASON_CONNECT_FAILED;
+	event->reason = reason_of_end(sk, record, OPS(ctx, args[0]));
 	event->version = record->version;
 	event->cookie = bpf_get_socket_cookie(ctx);
 	event->duration_ns = bpf_ktime_get_ns() - record->started_ns;

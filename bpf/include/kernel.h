@@ -68,6 +68,7 @@ struct sock_common {
 struct sock {
 	struct sock_common __sk_common;
 	struct sock_cgroup_data sk_cgrp_data;
+	int sk_err;
 };
 
 struct tcp_sock {
