@@ -6,6 +6,7 @@ import type { AccessEntry } from '../../src/model/access-entry.ts'
 import type { Node } from './node.ts'
 import type { Pod } from './pod.ts'
 import type { Exit, Program } from './program.ts'
+import { crashWorker } from './programs.ts'
 import { type WaitOptions, waitUntil } from './wait.ts'
 
 export interface AgentOptions {
@@ -76,6 +77,18 @@ export class Agent {
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     this.#program?.kill(signal)
     await this.#program?.exited
+  }
+
+  /** Makes a data-plane worker throw; resolves when the agent has noticed. */
+  async crashWorker(worker: number): Promise<void> {
+    const deaths = () => this.logLines().filter(({ event }) => event === 'worker.died').length
+    const before = deaths()
+    // Node's own signal for opening the inspector, at its own port; the agent has no part in it.
+    this.program.kill('SIGUSR1')
+    const line = await this.program.waitFor(/Debugger listening on ws:\/\/[^/]+:\d+/)
+    const port = Number(line.split(':').at(-1))
+    await this.node.exec(crashWorker(port, `weft-data-${worker}`))
+    await waitUntil(() => deaths() > before, `the death of worker ${worker}`)
   }
 
   /** Asks it to end; resolves when it is gone. */

@@ -162,3 +162,11 @@ export function rawSend(
   argv.push('--device', options.device ?? 'eth0', '--count', String(options.count ?? 1))
   return options.mac === undefined ? argv : [...argv, '--mac', options.mac]
 }
+
+/**
+ * Makes a worker thread throw, by its name, in a Node process of the same namespace whose inspector
+ * is open.
+ */
+export function crashWorker(inspectorPort: number, name: string): string[] {
+  return [process.execPath, file('crash-worker.mjs'), String(inspectorPort), name]
+}
