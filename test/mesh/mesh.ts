@@ -7,7 +7,7 @@ import { podResource, type Resource, service } from '../lab/mesh-config.ts'
 import type { Node } from '../lab/node.ts'
 import type { Pod, PodOptions } from '../lab/pod.ts'
 import type { Program } from '../lab/program.ts'
-import { LISTENING } from '../lab/programs.ts'
+import { hold, LISTENING } from '../lab/programs.ts'
 
 /** What the lab's clients report. */
 export interface Report {
@@ -182,6 +182,36 @@ export function seenBy(report: Report): Seen {
   return JSON.parse(report.banner ?? 'null') as Seen
 }
 
+/** Open connections to an echo server, which can be asked whether they still work. */
+export class Held {
+  readonly program: Program
+  #rounds = 0
+
+  private constructor(program: Program) {
+    this.program = program
+  }
+
+  /** Resolves when all are open. */
+  static async open(from: Pod, host: string, port: number, count: number): Promise<Held> {
+    return new Held(await from.run(hold(host, port, count), { waitFor: `held ${count}` }))
+  }
+
+  /** Sends on every connection and says how many were answered rightly. */
+  async use(): Promise<{ readonly ok: number; readonly failed: number }> {
+    this.#rounds++
+    this.program.write('\n')
+    const line = await this.program.waitFor(new RegExp(`{"round":${this.#rounds},.*}`), {
+      timeoutMs: 30_000,
+    })
+    return JSON.parse(line)
+  }
+
+  async close(): Promise<void> {
+    this.program.endInput()
+    await this.program.finish()
+  }
+}
+
 /** Starts servers and resolves when all of them listen. */
 export function serve(pod: Pod, ...servers: readonly string[][]): Promise<Program[]> {
   return Promise.all(servers.map((argv) => pod.run(argv, { waitFor: LISTENING })))
@@ -190,6 +220,11 @@ export function serve(pod: Pod, ...servers: readonly string[][]): Promise<Progra
 /** Another than the target port, so that neither can be taken for the other. */
 export function servicePort(targetPort: number): number {
   return targetPort - 1_000
+}
+
+/** As policies name it. */
+export function principal(pod: Pod): string {
+  return spiffe(pod).slice('spiffe://'.length)
 }
 
 export function spiffe(pod: Pod): string {

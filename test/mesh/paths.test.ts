@@ -1,5 +1,5 @@
-// Every way a connection can take, with unmodified programs at both ends: what the programs see,
-// what the access log says, and that the wire between the nodes shows none of it.
+// Every way a connection can take, between unmodified programs: what they see, what the access log
+// says, and that the wire between the nodes shows none of it.
 import { randomBytes } from 'node:crypto'
 import test, { type ExecutionContext } from 'ava'
 import type { Capture } from '../lab/capture.ts'
@@ -13,8 +13,7 @@ const IDENTITY = 7001
 const BANNER = 7002
 const RESET = 7003
 const EARLY = 7004
-/** Nobody listens there. */
-const CLOSED = 7005
+const CLOSED = 7005 // nobody listens there
 
 /** Part of every message within the mesh; `OPEN` of those that leave it on purpose. */
 const SECRET = `secret-${randomBytes(8).toString('hex')}`
@@ -33,12 +32,9 @@ let far: Pod
 let six: Pod
 /** A second endpoint of `pair` beside `far`, where nobody listens. */
 let idle: Pod
-/** In a namespace that is STRICT. */
-let locked: Pod
+let locked: Pod // in a namespace that is STRICT
 
 const calls: { from: Pod; host: string; port: number; report: Report }[] = []
-
-const vip = (name: string) => mesh.vip(name)
 
 function virtual(name: string, selector: Record<string, string>, protocol?: 'tcp') {
   return mesh.service(name, selector, [ECHO, IDENTITY, BANNER, RESET, EARLY, CLOSED], protocol)
@@ -127,7 +123,7 @@ for (const way of WAYS) {
   for (const family of FAMILIES) {
     test(`${way.name} over ${family.name} is the program's own connection to both ends`, async (t) => {
       const to = way.to()
-      const asked = family.of(vip(to.name))
+      const asked = family.of(mesh.vip(to.name))
       const report = await tell(caller, 'banner', asked, servicePort(IDENTITY))
       t.true(report.ok, JSON.stringify(report))
       t.deepEqual(report.peer, [asked, servicePort(IDENTITY)], 'getpeername tells what was asked')
@@ -144,7 +140,7 @@ for (const way of WAYS) {
 
   test(`${way.name} lets either side speak and finish first`, async (t) => {
     const to = way.to()
-    const host = vip(to.name).v4
+    const host = mesh.vip(to.name).v4
     const bytes = 700_000
     t.like(await tell(caller, 'echo', host, servicePort(ECHO)), { ok: true })
     const greeted = await tell(caller, 'banner', host, servicePort(BANNER))
@@ -160,7 +156,7 @@ for (const way of WAYS) {
 
   test(`${way.name} serves connects that do not wait, and bound sockets`, async (t) => {
     const to = way.to()
-    const { v4, v6 } = vip(to.name)
+    const { v4, v6 } = mesh.vip(to.name)
     t.like(await tell(caller, 'nonblocking', v4, servicePort(ECHO)), { ok: true })
     t.like(await tell(caller, 'nonblocking', v6, servicePort(ECHO)), { ok: true })
     const bind = caller.v4 ?? ''
@@ -171,9 +167,18 @@ for (const way of WAYS) {
 
   test(`${way.name} passes resets on`, async (t) => {
     const to = way.to()
-    const { v4 } = vip(to.name)
+    const { v4 } = mesh.vip(to.name)
     const byServer = await tell(caller, 'echo', v4, servicePort(RESET))
     t.like(byServer, { ok: false, error: 'ECONNRESET' })
+    const [entry] = await mesh.waitForEntries(
+      ({ direction, destination }) =>
+        direction === 'outbound' &&
+        destination.ip === v4 &&
+        destination.port === servicePort(RESET),
+      1,
+      'the reset',
+    )
+    t.like(entry, { path: way.path, reason: 'upstream-reset' })
     const [echo] = await serve(to, programs.server('echo', 7010))
     // The pod's own address: this port belongs to no service.
     const byClient = await tell(caller, 'reset', to.ip, 7010)
@@ -183,7 +188,7 @@ for (const way of WAYS) {
   })
 
   test(`${way.name} says when nobody listens`, async (t) => {
-    const report = await tell(caller, 'echo', vip(way.to().name).v4, servicePort(CLOSED))
+    const report = await tell(caller, 'echo', mesh.vip(way.to().name).v4, servicePort(CLOSED))
     // A tunnel's client is connected before its server is asked.
     const error = way.path === 'direct' ? 'ECONNREFUSED' : 'ECONNRESET'
     t.like(report, { ok: false, error })
@@ -224,18 +229,18 @@ async function entryIsRight(
 }
 
 test('a pod without IPv4 calls and is called', async (t) => {
-  const inward = await tell(caller, 'banner', vip('six').v6, servicePort(IDENTITY))
+  const inward = await tell(caller, 'banner', mesh.vip('six').v6, servicePort(IDENTITY))
   t.is(seenBy(inward).remote.ip, caller.v6 ?? '')
-  const outward = await tell(six, 'banner', vip('near').v6, servicePort(IDENTITY))
+  const outward = await tell(six, 'banner', mesh.vip('near').v6, servicePort(IDENTITY))
   t.is(seenBy(outward).remote.ip, six.v6 ?? '')
   t.like(await mesh.outbound(outward), { path: 'tunnel', reason: 'completed' })
 })
 
 test('a service calls itself, by its virtual and by its own address', async (t) => {
-  const viaAgent = await tell(shy, 'banner', vip('shy').v4, servicePort(IDENTITY))
+  const viaAgent = await tell(shy, 'banner', mesh.vip('shy').v4, servicePort(IDENTITY))
   t.is(seenBy(viaAgent).remote.ip, shy.ip)
   t.like(await mesh.outbound(viaAgent), { path: 'self', reason: 'completed' })
-  const direct = await tell(near, 'banner', vip('near').v4, servicePort(IDENTITY))
+  const direct = await tell(near, 'banner', mesh.vip('near').v4, servicePort(IDENTITY))
   t.is(seenBy(direct).remote.ip, near.ip)
   t.like(await mesh.outbound(direct), { path: 'direct', reason: 'completed' })
   for (const pod of [shy, near, far]) {
@@ -256,7 +261,7 @@ test('an endpoint of a headless service is called at its own address', async (t)
 test('another endpoint is tried when one refuses', async (t) => {
   const reports: Report[] = []
   for (let at = 0; at < 24; at++) {
-    reports.push(await tell(caller, 'banner', vip('pair').v4, servicePort(IDENTITY)))
+    reports.push(await tell(caller, 'banner', mesh.vip('pair').v4, servicePort(IDENTITY)))
   }
   t.true(reports.every((report) => report.ok && seenBy(report).name.endsWith('far')))
   const entries = await Promise.all(reports.map((report) => mesh.outbound(report)))
@@ -292,15 +297,18 @@ test('unmodified tools of others work: curl and nginx, socat, nc', async (t) => 
     t.is(stdout, page)
   }
   const { stdout } = await caller.exec(
-    ['socat', '-', `TCP:${vip('far').v4}:${servicePort(ECHO)}`],
+    ['socat', '-', `TCP:${mesh.vip('far').v4}:${servicePort(ECHO)}`],
     {
       input: page,
     },
   )
   t.is(stdout, page)
-  const nc = await caller.exec(['nc', '-N', '-w', '10', vip('far').v4, String(servicePort(ECHO))], {
-    input: page,
-  })
+  const nc = await caller.exec(
+    ['nc', '-N', '-w', '10', mesh.vip('far').v4, String(servicePort(ECHO))],
+    {
+      input: page,
+    },
+  )
   t.is(nc.stdout, page)
 })
 
@@ -323,7 +331,7 @@ test('what is outside the mesh is reached in plain text, and refused under REGIS
     'the refusal',
   )
   t.like(entry?.source, { workload: 'caller' })
-  t.like(await tell(caller, 'echo', vip('far').v4, servicePort(ECHO)), { ok: true })
+  t.like(await tell(caller, 'echo', mesh.vip('far').v4, servicePort(ECHO)), { ok: true })
   await mesh.remove('mesh.yaml')
   t.like(await tell(caller, 'banner', mesh.two.ip, 7020), { ok: true })
   await outside.stop()
