@@ -23,6 +23,8 @@ const NEEDED = [
   { packages: [['util-linux']], command: 'nsenter' },
   { packages: [['procps']], command: 'sysctl' },
   { packages: [['ethtool']], command: 'ethtool' },
+  { packages: [['nftables']], command: 'nft' },
+  { packages: [['netcat-openbsd']], command: 'nc' },
   { packages: [['tcpdump']], command: 'tcpdump' },
   { packages: [['nginx-light'], ['nginx']], command: 'nginx' },
   { packages: [['socat']], command: 'socat' },

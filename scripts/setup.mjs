@@ -2,7 +2,7 @@
 // the addon and the BPF objects. Idempotent: a second run does only what changed. Any Node >= 20.
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { bundledNodeDirectory, nodePackageName } from '../bin/find-node.mjs'
 import { kernelProblems, machineProblems } from './checks.mjs'
@@ -55,7 +55,9 @@ export function node26() {
 export function rebuildAddon() {
   say('building the addon')
   const gyp = join(ROOT, 'node_modules', 'node-gyp', 'bin', 'node-gyp.js')
-  run(node26(), [gyp, 'rebuild', `--nodedir=${requireNodeDirectory()}`], 'building the addon')
+  // Relative: the compiler is given this path unquoted, and a clone may lie below spaces.
+  const nodeDirectory = relative(ROOT, requireNodeDirectory())
+  run(node26(), [gyp, 'rebuild', `--nodedir=${nodeDirectory}`], 'building the addon')
   writeStamp(STATE, 'addon', addonHash())
 }
 
