@@ -45,9 +45,12 @@ export class Capture {
     const program = await runIn(
       site,
       [
-        ...['tcpdump', '-i', site.device, '-w', file, '-U', '--immediate-mode', '-n'],
-        // Stay root: the directory belongs to it. 64 MiB of buffer, because two CPUs are few.
-        ...['-Z', 'root', '-B', '65536', '-s', '0', ...wanted],
+        // The shell opens the file, since tcpdump leaves root and the directory belongs to root;
+        // asked to stay root (-Z root), Ubuntu's crashes.
+        ...['sh', '-c', 'file=$1; shift; exec tcpdump "$@" > "$file"', 'capture', file],
+        ...['-i', site.device, '-w', '-', '-U', '--immediate-mode', '-n'],
+        // 64 MiB of buffer, because two CPUs are few.
+        ...['-B', '65536', '-s', '0', ...wanted],
       ],
       { waitFor: 'listening on' },
     )
