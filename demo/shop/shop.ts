@@ -121,10 +121,11 @@ export class Shop {
   #command(member: Member): readonly string[] {
     switch (member.name) {
       case 'stock': {
-        const script = join(PROGRAMS, 'stock.sh')
-        // socat says "listening on" when it does; the lab waits for a word of its own.
-        const serve = `echo stock serves; exec socat TCP6-LISTEN:7000,ipv6only=0,fork,reuseaddr,backlog=256 EXEC:${script}`
-        return ['sh', '-c', serve]
+        // socat would take spaces in the path of the clone for ends of words.
+        const serve =
+          'cd "$1" && echo stock serves && exec socat ' +
+          'TCP6-LISTEN:7000,ipv6only=0,fork,reuseaddr,backlog=256 EXEC:./stock.sh'
+        return ['sh', '-c', serve, 'stock', PROGRAMS]
       }
       case 'catalog':
         return ['node', join(PROGRAMS, 'catalog.mjs'), '3000', ADDRESSES.stock, this.#secret]
