@@ -83,9 +83,13 @@ const connection = (port: number): DirectConnection => ({
 
 function bench(live: readonly DirectConnection[]) {
   const order: string[] = []
+  const settings: string[] = []
   let alive = [...live]
   const datapath = {
-    configure: () => order.push('configure'),
+    configure: ({ unknown }: { unknown: string }) => {
+      order.push('configure')
+      settings.push(unknown)
+    },
     applyDenials: () => order.push('denials'),
     applyGeneration: () => order.push('generation'),
     liveDirect: async () => alive,
@@ -108,23 +112,43 @@ function bench(live: readonly DirectConnection[]) {
     },
     { nodeName: 'one', workers: 2 },
   )
-  return { applier, order }
+  return { applier, order, settings }
 }
 
 test('denials reach the kernel before the workers, permissions after, then all is judged twice', async (t) => {
   const { applier, order } = bench([connection(80), connection(81)])
   await applier.apply(...mesh([]))
-  t.deepEqual(order.splice(0), ['configure', 'workers 1', 'generation', 'recheck', 'recheck'])
+  t.deepEqual(order.splice(0), [
+    'configure',
+    'workers 1',
+    'configure',
+    'generation',
+    'recheck',
+    'recheck',
+  ])
   await applier.apply(...mesh([denyPort(81)]))
   t.deepEqual(order, [
     'denials',
     'configure',
     'workers 2',
+    'configure',
     'generation',
     'recheck',
     'end 81',
     'recheck',
   ])
+})
+
+test('processes of no workload are let pass only when every worker knows', async (t) => {
+  const { applier, settings } = bench([])
+  const [registry, rules] = mesh([])
+  await applier.apply(registry, rules)
+  t.deepEqual(settings.splice(0), ['refuse', 'refuse'])
+  const passing = { ...rules, mesh: { ...rules.mesh, unknown: 'pass' as const } }
+  await applier.apply(registry, passing)
+  t.deepEqual(settings.splice(0), ['refuse', 'pass'])
+  await applier.apply(registry, rules)
+  t.deepEqual(settings, ['refuse', 'refuse'])
 })
 
 test('a worker that starts later is given everything that is in force', async (t) => {

@@ -50,24 +50,32 @@ export class Applier {
     const wanted = wantedMaps(tables, this.#options.nodeName)
     const { datapath } = this.#parts
     if (before !== undefined) datapath.applyDenials(wanted)
+    // Restrictions now, permissions when the workers know.
+    const { unknown, directPath } = tables.mesh
+    const settings = { workers: this.#options.workers, unknown, directPath: directPath === 'node' }
+    const isFirst = before === undefined
     datapath.configure({
-      unknown: tables.mesh.unknown,
-      directPath: tables.mesh.directPath === 'node',
-      workers: this.#options.workers,
+      ...settings,
+      unknown: isFirst || before.mesh.unknown === 'pass' ? unknown : 'refuse',
     })
     const patches = toPatches(diffTables(before, tables), tables.version, tables.mesh)
     this.#tables = tables
     await this.#parts.toWorkers(patches, tables.version)
+    datapath.configure(settings)
     datapath.applyGeneration(wanted)
     for (let pass = 0; pass < 2; pass++) {
       await this.#parts.recheckWorkers()
-      await this.#recheckDirect(tables)
+      await this.recheckDirect()
     }
     return tables
   }
 
-  async #recheckDirect(tables: Tables): Promise<void> {
+  /** Ends what the tables in force no longer allow. Also after workloads have entered: an agent
+   * before this one may have let connections of theirs be. */
+  async recheckDirect(): Promise<void> {
     const { datapath } = this.#parts
+    const tables = this.#tables
+    if (tables === undefined) return
     const live = await datapath.liveDirect()
     const forbidden = live.filter((connection) => !directAllowed(tables, connection))
     if (forbidden.length === 0) return

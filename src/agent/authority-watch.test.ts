@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
@@ -39,5 +39,7 @@ test('a root that comes, changes or goes is noticed; keys and rewritten bytes ar
   await until(clock, () => changes === 3)
   writeFileSync(join(directory, 'root.crt'), 'four')
   await until(clock, () => changes === 4)
-  t.is(changes, 4)
+  symlinkSync('/nonexistent', join(directory, 'next.crt'))
+  await until(clock, () => changes === 5)
+  t.is(changes, 5)
 })

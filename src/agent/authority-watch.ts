@@ -60,10 +60,19 @@ export class AuthorityWatch {
     const hash = createHash('sha256')
     for (const directory of this.#directories) {
       for (const name of certificatesIn(directory)) {
-        hash.update(`${directory}/${name}\0`).update(readFileSync(join(directory, name)))
+        hash.update(`${directory}/${name}\0`).update(contentOf(join(directory, name)))
       }
     }
     return hash.digest('hex')
+  }
+}
+
+/** A link that leads nowhere, or a file that vanishes meanwhile, is a content like others. */
+function contentOf(file: string): Buffer | string {
+  try {
+    return readFileSync(file)
+  } catch {
+    return 'unreadable'
   }
 }
 

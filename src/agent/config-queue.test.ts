@@ -1,5 +1,6 @@
 import test from 'ava'
 import { EMPTY_WORLD, type World } from '../api/world.ts'
+import { manualClock } from '../base/clock.ts'
 import { memoryLog } from '../base/log.ts'
 import type { Rules } from '../model/registry.ts'
 import { ConfigQueue } from './config-queue.ts'
@@ -8,12 +9,15 @@ import { ConfigQueue } from './config-queue.ts'
 const world = (): World => ({ ...EMPTY_WORLD })
 
 let remembered = 0
+const clock = manualClock()
 
 test.serial('what arrives while one is applied replaces what still waits', async (t) => {
   const applied: Rules[] = []
   let release: (() => void) | undefined
   const queue = new ConfigQueue({
     log: memoryLog(),
+    clock,
+    refusal: () => undefined,
     report: () => {},
     remember: () => void remembered++,
     apply: async (_registry, rules) => {
@@ -34,27 +38,41 @@ test.serial('what arrives while one is applied replaces what still waits', async
   t.is(applied.length, 2)
 })
 
-test.serial(
-  'a failure to apply is told, not remembered, and does not stop the queue',
-  async (t) => {
-    const log = memoryLog()
-    let calls = 0
-    remembered = 0
-    const queue = new ConfigQueue({
-      log,
-      report: () => {},
-      remember: () => void remembered++,
-      apply: async () => {
-        calls++
-        if (calls === 1) throw new Error('no room')
-      },
-    })
-    queue.offer(world())
-    await queue.exclusive(async () => {})
-    queue.offer(world())
-    await queue.exclusive(async () => {})
-    t.is(calls, 2)
-    t.is(remembered, 1)
-    t.like(log.entries[0], { level: 'error', event: 'config.apply-failed' })
-  },
-)
+test.serial('a failure to apply is told, not remembered, and tried again', async (t) => {
+  const log = memoryLog()
+  let calls = 0
+  remembered = 0
+  const queue = new ConfigQueue({
+    log,
+    clock,
+    refusal: () => undefined,
+    report: () => {},
+    remember: () => void remembered++,
+    apply: async () => {
+      calls++
+      if (calls === 1) throw new Error('no room')
+    },
+  })
+  queue.offer(world())
+  await queue.exclusive(async () => {})
+  queue.offer(world())
+  await queue.exclusive(async () => {})
+  t.is(calls, 2)
+  t.is(remembered, 1)
+  t.like(log.entries[0], { level: 'error', event: 'config.apply-failed' })
+})
+
+test.serial('rules that a running agent cannot take up are refused with the reason', async (t) => {
+  const log = memoryLog()
+  const queue = new ConfigQueue({
+    log,
+    clock,
+    refusal: () => 'restart the agents',
+    report: () => {},
+    remember: () => t.fail(),
+    apply: async () => t.fail(),
+  })
+  queue.offer(world())
+  await queue.exclusive(async () => {})
+  t.like(log.entries[0], { level: 'error', event: 'config.refused' })
+})

@@ -3,6 +3,7 @@
 
 import type { Issue } from '../api/issue.ts'
 import type { World } from '../api/world.ts'
+import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { errorText } from '../base/mesh-error.ts'
 import { Serial } from '../base/serial.ts'
@@ -11,16 +12,23 @@ import type { Registry, Rules } from '../model/registry.ts'
 
 export interface ConfigQueueParts {
   readonly log: Log
+  readonly clock: Clock
+  /** Why these rules cannot be taken up while the agent runs; undefined if they can. */
+  readonly refusal: (rules: Rules) => string | undefined
   readonly apply: (registry: Registry, rules: Rules) => Promise<void>
   readonly report: (issues: readonly Issue[]) => void
   /** Told of every world that was put in force. */
   readonly remember: (world: World) => void
 }
 
+const RETRY_MS = 250
+const RETRY_MAX_MS = 30_000
+
 export class ConfigQueue {
   readonly #parts: ConfigQueueParts
   readonly #serial = new Serial()
   #waiting: World | undefined
+  #failures = 0
 
   constructor(parts: ConfigQueueParts) {
     this.#parts = parts
@@ -47,11 +55,22 @@ export class ConfigQueue {
       this.#parts.log.error('config.refused', { remedy: 'the last good configuration stays' })
       return
     }
+    const refusal = this.#parts.refusal(rules)
+    if (refusal !== undefined) {
+      this.#parts.log.error('config.refused', { why: refusal })
+      return
+    }
     try {
       await this.#parts.apply(registry, rules)
       this.#parts.remember(world)
+      this.#failures = 0
     } catch (error) {
-      this.#parts.log.error('config.apply-failed', { error: errorText(error) })
+      const retryMs = Math.min(RETRY_MS * 2 ** this.#failures++, RETRY_MAX_MS)
+      this.#parts.log.error('config.apply-failed', { error: errorText(error), retryMs })
+      // Half in force is worse than late: the same again, unless something newer has come.
+      this.#parts.clock.after(retryMs, () => {
+        if (this.#waiting === undefined) this.offer(world)
+      })
     }
   }
 }

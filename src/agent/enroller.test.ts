@@ -53,7 +53,10 @@ function tables(...workloads: readonly TableWorkload[]): Tables {
 }
 
 /** `order` is what was done, in order; a namespace is opened for the pid of this very process. */
-function bench(failing: { enrol?: boolean } = {}, namespaceOf = () => 'net:[7]') {
+function bench(
+  failing: { enrol?: boolean; identity?: boolean } = {},
+  namespaceOf = () => 'net:[7]',
+) {
   const order: string[] = []
   const clock = manualClock()
   const log = memoryLog()
@@ -80,7 +83,9 @@ function bench(failing: { enrol?: boolean } = {}, namespaceOf = () => 'net:[7]')
       clock,
       log,
       watch: { populated: () => populated } as unknown as CgroupWatch,
-      wantIdentity: async (id) => void order.push(`want ${id.split('/').at(-1)}`),
+      wantIdentity: (id) => void order.push(`want ${id.split('/').at(-1)}`),
+      hasIdentity: () => failing.identity !== true,
+      afterEntering: async () => void order.push('after'),
       forgetIdentity: (id) => void order.push(`forget ${id.split('/').at(-1)}`),
       serve: async ({ workload: { uid } }) => void order.push(`serve ${uid}`),
       unserve: async (uid, reason) => void order.push(`unserve ${uid} ${reason}`),
@@ -100,7 +105,7 @@ test('a workload is known to the kernel before it is served, and marked last', a
   const { enroller, see, take } = bench()
   see('shop_a')
   await enroller.setTables(tables(workload('a')))
-  t.deepEqual(take(), ['want a', 'enrol a', 'serve a', 'mark a'])
+  t.deepEqual(take(), ['want a', 'enrol a', 'serve a', 'mark a', 'after'])
   await enroller.reconcile()
   t.deepEqual(take(), [])
 })
@@ -155,17 +160,18 @@ test('a workload that is deleted or becomes another leaves at once', async (t) =
     'enrol a',
     'serve a',
     'mark a',
+    'after',
   ])
   await enroller.setTables(tables())
   t.true(take().includes('withdraw a'))
 })
 
 test('a failed enrolment leaves nothing and is tried again', async (t) => {
-  const failing = { enrol: true }
+  const failing: { enrol?: boolean } = { enrol: true }
   const { enroller, see, take, clock, log } = bench(failing)
   see('shop_a')
   await enroller.setTables(tables(workload('a')))
-  t.deepEqual(take(), ['want a', 'forget a', 'close'])
+  t.deepEqual(take(), ['want a', 'close'])
   t.true(log.entries.some((entry) => entry.event === 'enrolment.failed'))
   failing.enrol = false
   clock.advance(100)
@@ -195,7 +201,7 @@ test('a process that still is in the namespace of the node is waited for', async
   const { enroller, see, take, clock } = bench({}, () => namespace)
   see('shop_a')
   await enroller.setTables(tables(workload('a')))
-  t.deepEqual(take(), [])
+  t.deepEqual(take(), ['want a'])
   namespace = 'net:[7]'
   clock.advance(100)
   await enroller.reconcile()
@@ -214,4 +220,26 @@ test('a new pod of the same name, in another namespace, is enrolled anew', async
     take().filter((step) => /^(withdraw|enrol)/.test(step)),
     ['withdraw a', 'enrol a'],
   )
+})
+
+test('a workload without an identity holds up nobody, and enters when it has one', async (t) => {
+  const failing: { identity?: boolean } = { identity: true }
+  const { enroller, see, take } = bench(failing)
+  see('shop_a')
+  await enroller.setTables(tables(workload('a')))
+  await enroller.reconcile()
+  t.deepEqual(take(), ['want a'])
+  failing.identity = false
+  await enroller.reconcile()
+  t.deepEqual(take(), ['enrol a', 'serve a', 'mark a', 'after'])
+})
+
+test('an identity that is waited for is given up with its workload, or with the agent', async (t) => {
+  const { enroller, see, take } = bench({ identity: true })
+  see('shop_a')
+  await enroller.setTables(tables(workload('a')))
+  await enroller.setTables(tables(workload('a', { serviceAccount: 'other' })))
+  t.deepEqual(take(), ['want a', 'forget a', 'want other'])
+  await enroller.stop('draining')
+  t.deepEqual(take(), ['forget other'])
 })

@@ -18,9 +18,13 @@ export interface EnrollerParts {
   readonly watch: CgroupWatch
   readonly clock: Clock
   readonly log: Log
-  /** Resolves once every worker holds a certificate for the identity. */
-  readonly wantIdentity: (id: string) => Promise<void>
+  /** Counted. When it has become ready, `reconcile` is called. */
+  readonly wantIdentity: (id: string) => void
   readonly forgetIdentity: (id: string) => void
+  /** Whether every worker holds a certificate for it. */
+  readonly hasIdentity: (id: string) => boolean
+  /** Called after workloads have entered, before anything else changes. */
+  readonly afterEntering: () => Promise<void>
   /** Resolves once every worker serves the pod. */
   readonly serve: (pod: Enrolment) => Promise<void>
   /** Resolves once no worker serves it. */
@@ -49,6 +53,8 @@ export class Enroller {
   readonly #parts: EnrollerParts
   readonly #nodeName: string
   readonly #enrolled = new Map<string, Enrolment>()
+  /** Identities wanted for workloads that are not enrolled yet, by uid. */
+  readonly #awaited = new Map<string, string>()
   readonly #emptySinceMs = new Map<string, number>()
   readonly #unbound = new Map<string, { said: string; sinceMs: number; told: boolean }>()
   #tables: Tables | undefined
@@ -102,6 +108,7 @@ export class Enroller {
     this.#retry?.cancel()
     await this.#serial.run(async () => {
       for (const uid of [...this.#enrolled.keys()]) await this.#leave(uid, reason)
+      for (const uid of [...this.#awaited.keys()]) this.#cease(uid)
     })
   }
 
@@ -120,11 +127,18 @@ export class Enroller {
       else if (this.#hasMoved(enrolment, found.pids)) await this.#leave(uid, 'workload-removed')
       else this.#emptySinceMs.delete(uid)
     }
+    for (const [uid, identity] of [...this.#awaited]) {
+      const workload = present.get(uid)?.workload
+      if (workload === undefined || identityOf(workload) !== identity) this.#cease(uid)
+    }
     let unfinished = false
+    let entered = false
     for (const [uid, found] of present) {
       if (this.#enrolled.has(uid)) continue
-      if (!(await this.#tryEnter(found.workload, found.pids))) unfinished = true
+      if (await this.#tryEnter(found.workload, found.pids)) entered = true
+      else unfinished = true
     }
+    if (entered) await this.#parts.afterEntering()
     const untold = [...this.#unbound.values()].some((each) => !each.told)
     this.#scheduleRetry(unfinished || untold || this.#emptySinceMs.size > 0)
   }
@@ -173,37 +187,44 @@ export class Enroller {
 
   /** false when it must be tried again. */
   async #tryEnter(workload: TableWorkload, pids: readonly number[]): Promise<boolean> {
+    const { uid } = workload
+    if (!this.#hasIdentity(workload)) return false
     const namespace = await this.#foreignNamespace(pids)
     if (namespace === undefined) return false
-    const identity = identityOf(workload)
+    const { addresses } = workload
     try {
-      await this.#parts.wantIdentity(identity)
-      const pod = await this.#parts.datapath.enrol({
-        uid: workload.uid,
-        namespace,
-        device: DEVICE,
-        addresses: workload.addresses,
-      })
+      const pod = await this.#parts.datapath.enrol({ uid, namespace, device: DEVICE, addresses })
       const enrolment = { workload, namespace, pod }
-      this.#enrolled.set(workload.uid, enrolment)
+      this.#awaited.delete(uid)
+      this.#enrolled.set(uid, enrolment)
       await this.#parts.serve(enrolment)
     } catch (error) {
-      this.#parts.log.error('enrolment.failed', { workload: workload.uid, error: errorText(error) })
-      if (this.#enrolled.has(workload.uid)) await this.#leave(workload.uid, 'internal')
-      else {
-        this.#parts.forgetIdentity(identity)
-        namespace.close()
-      }
+      this.#parts.log.error('enrolment.failed', { workload: uid, error: errorText(error) })
+      if (this.#enrolled.has(uid)) await this.#leave(uid, 'internal')
+      else namespace.close()
       return false
     }
     this.#parts.mark(workload, true)
     this.#endInherited(workload)
-    this.#parts.log.info('enrolment.entered', {
-      workload: workload.uid,
-      identity,
-      addresses: workload.addresses,
-    })
+    const identity = identityOf(workload)
+    this.#parts.log.info('enrolment.entered', { workload: uid, identity, addresses })
     return true
+  }
+
+  /** Wants it if need be. Waiting here would hold up everything else that changes. */
+  #hasIdentity(workload: TableWorkload): boolean {
+    const identity = identityOf(workload)
+    if (!this.#awaited.has(workload.uid)) {
+      this.#awaited.set(workload.uid, identity)
+      this.#parts.wantIdentity(identity)
+    }
+    return this.#parts.hasIdentity(identity)
+  }
+
+  #cease(uid: string): void {
+    const identity = this.#awaited.get(uid)
+    this.#awaited.delete(uid)
+    if (identity !== undefined) this.#parts.forgetIdentity(identity)
   }
 
   /** The network namespace of the first process that has left this agent's own. */
@@ -263,15 +284,19 @@ export class Enroller {
     this.#enrolled.delete(uid)
     this.#emptySinceMs.delete(uid)
     this.#parts.mark(enrolment.workload, false)
-    try {
-      await this.#parts.unserve(uid, reason)
-      await this.#parts.datapath.withdraw(uid)
-    } catch (error) {
-      this.#parts.log.error('enrolment.leave-failed', { workload: uid, error: errorText(error) })
-    }
+    await this.#attempt(uid, () => this.#parts.unserve(uid, reason))
+    await this.#attempt(uid, () => this.#parts.datapath.withdraw(uid))
     this.#parts.forgetIdentity(identityOf(enrolment.workload))
     enrolment.namespace.close()
     this.#parts.log.info('enrolment.left', { workload: uid, reason })
+  }
+
+  async #attempt(uid: string, step: () => Promise<void>): Promise<void> {
+    try {
+      await step()
+    } catch (error) {
+      this.#parts.log.error('enrolment.leave-failed', { workload: uid, error: errorText(error) })
+    }
   }
 
   #scheduleRetry(needed: boolean): void {

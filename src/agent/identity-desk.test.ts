@@ -8,18 +8,20 @@ const ID = 'spiffe://t/ns/a/sa/b'
 
 function material(serial: number): IdentityMaterial {
   const keyPem = new TextEncoder().encode('key').buffer as ArrayBuffer
-  return { id: ID, certificateChainPem: 'c', keyPem, rootsPem: [], notAfterMs: 1, serial }
+  return { id: ID, certificateChainPem: 'c', keyPem, rootsPem: ['old'], notAfterMs: 1, serial }
 }
 
 function desk() {
   const wants: string[] = []
-  const given: [number, number][] = []
+  const given: { worker: number; serial: number; key: string; roots: string }[] = []
   const told: [number, ToWorker][] = []
+  let ready = 0
   // Only what the desk uses of the pool; the real one needs threads.
   const pool = {
     alive: () => [0, 1],
     giveIdentity: async (worker: number, each: IdentityMaterial) => {
-      given.push([worker, each.serial])
+      const key = new TextDecoder().decode(each.keyPem)
+      given.push({ worker, serial: each.serial, key, roots: each.rootsPem.join() })
     },
     tell: (worker: number, message: ToWorker) => told.push([worker, message]),
   } as unknown as WorkerPool
@@ -27,31 +29,36 @@ function desk() {
     log: silentLog,
     pool: () => pool,
     wants: { want: (id) => wants.push(`+${id}`), forget: (id) => wants.push(`-${id}`) },
+    onReady: () => void ready++,
   })
-  return { made, wants, given, told }
+  return { made, wants, given, told, readiness: () => ready }
 }
 
-test('a wanted identity is there once every worker holds it', async (t) => {
-  const { made, wants, given } = desk()
-  const wanted = made.want(ID)
+test('an identity is ready once every worker holds it, and that is told once', async (t) => {
+  const { made, wants, given, readiness } = desk()
+  made.want(ID)
   t.deepEqual(wants, [`+${ID}`])
+  t.false(made.isReady(ID))
   await made.receive(material(1))
-  await wanted
-  t.deepEqual(given, [
+  t.true(made.isReady(ID))
+  t.deepEqual(
+    given.map(({ worker }) => worker),
     [0, 1],
-    [1, 1],
-  ])
+  )
+  await made.receive(material(2))
+  t.is(readiness(), 1)
 })
 
 test('a second workload of the same identity shares it, and the last one takes it away', async (t) => {
   const { made, told } = desk()
-  const first = made.want(ID)
+  made.want(ID)
   await made.receive(material(1))
-  await first
-  await made.want(ID)
+  made.want(ID)
   made.forget(ID)
   t.deepEqual(told, [])
+  t.true(made.isReady(ID))
   made.forget(ID)
+  t.false(made.isReady(ID))
   t.deepEqual(
     told.map(([worker, message]) => [worker, message.kind]),
     [
@@ -63,13 +70,13 @@ test('a second workload of the same identity shares it, and the last one takes i
 
 test('a replacement worker is given what is current, and nothing that was forgotten', async (t) => {
   const { made, given } = desk()
-  const wanted = made.want(ID)
+  made.want(ID)
   await made.receive(material(1))
-  await wanted
   await made.receive(material(2))
+  const [, , latest] = given
   given.length = 0
   await made.giveAll(1)
-  t.deepEqual(given, [[1, 2]])
+  t.deepEqual(given, [{ worker: 1, serial: latest?.serial ?? -1, key: 'key', roots: 'old' }])
   made.forget(ID)
   await made.receive(material(3))
   given.length = 0
@@ -78,20 +85,28 @@ test('a replacement worker is given what is current, and nothing that was forgot
 })
 
 test('keeps a key of its own, apart from what the keeper zeroes', async (t) => {
-  const keys: string[] = []
-  const pool = {
-    alive: () => [0],
-    giveIdentity: async (_: number, each: IdentityMaterial) => {
-      keys.push(new TextDecoder().decode(each.keyPem))
-    },
-  } as unknown as WorkerPool
-  const wants = { want: () => {}, forget: () => {} }
-  const made = new IdentityDesk({ log: silentLog, pool: () => pool, wants })
-  const wanted = made.want(ID)
+  const { made, given } = desk()
+  made.want(ID)
   const fresh = material(1)
   await made.receive(fresh)
-  await wanted
   new Uint8Array(fresh.keyPem).fill(0)
   await made.giveAll(0)
-  t.deepEqual(keys, ['key', 'key'])
+  t.true(given.every(({ key }) => key === 'key'))
+})
+
+test('other roots reach every worker with the same certificate, under a newer number', async (t) => {
+  const { made, given } = desk()
+  made.want(ID)
+  await made.receive(material(7))
+  const before = given[0]?.serial ?? Number.NaN
+  given.length = 0
+  await made.trust(['new'])
+  t.deepEqual(
+    given.map(({ worker, key, roots }) => ({ worker, key, roots })),
+    [
+      { worker: 0, key: 'key', roots: 'new' },
+      { worker: 1, key: 'key', roots: 'new' },
+    ],
+  )
+  t.true(given.every(({ serial }) => serial > before))
 })

@@ -16,11 +16,11 @@ function directory(): string {
 
 test('what was remembered compiles to the same mesh, and only root may read it', async (t) => {
   const file = join(directory(), 'last-good.json')
-  const memory = new LastGood({ log: silentLog }, { file })
+  const memory = new LastGood({ log: silentLog }, { file, directory: '/mesh' })
   const { world } = await loadDirectory(EXAMPLE)
   memory.remember(world)
   await memory.settled()
-  const recalled = new LastGood({ log: silentLog }, { file }).recall()
+  const recalled = new LastGood({ log: silentLog }, { file, directory: '/mesh' }).recall()
   if (recalled === undefined) return t.fail()
   t.deepEqual(compileWorld(recalled), compileWorld(world))
   t.is(statSync(file).mode & 0o777, 0o600)
@@ -29,7 +29,7 @@ test('what was remembered compiles to the same mesh, and only root may read it',
 
 test('of many in a row the last is kept', async (t) => {
   const file = join(directory(), 'last-good.json')
-  const memory = new LastGood({ log: silentLog }, { file })
+  const memory = new LastGood({ log: silentLog }, { file, directory: '/mesh' })
   const { world } = await loadDirectory(EXAMPLE)
   for (let n = 0; n <= world.Pod.length; n++)
     memory.remember({ ...world, Pod: world.Pod.slice(0, n) })
@@ -46,10 +46,21 @@ for (const [what, text] of [
   test(`a memory ${what} is no memory`, (t) => {
     const file = join(directory(), 'last-good.json')
     writeFileSync(file, text)
-    t.is(new LastGood({ log: memoryLog() }, { file }).recall(), undefined)
+    t.is(new LastGood({ log: memoryLog() }, { file, directory: '/mesh' }).recall(), undefined)
   })
 }
 
+test('what another directory held is another mesh', async (t) => {
+  const file = join(directory(), 'last-good.json')
+  const memory = new LastGood({ log: silentLog }, { file, directory: '/mesh' })
+  memory.remember((await loadDirectory(EXAMPLE)).world)
+  await memory.settled()
+  t.is(new LastGood({ log: silentLog }, { file, directory: '/other' }).recall(), undefined)
+})
+
 test('without a memory there is nothing to recall', (t) => {
-  t.is(new LastGood({ log: silentLog }, { file: '/nonexistent/x' }).recall(), undefined)
+  t.is(
+    new LastGood({ log: silentLog }, { file: '/nonexistent/x', directory: '/mesh' }).recall(),
+    undefined,
+  )
 })

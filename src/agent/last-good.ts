@@ -11,15 +11,27 @@ import { Serial } from '../base/serial.ts'
 /** Changes with the shape of resources; a memory of another shape is forgotten. */
 const FORMAT = 1
 
+interface Memory {
+  readonly format: number
+  /** The configuration directory it was read from. */
+  readonly directory: string
+  readonly world: World
+}
+
 export class LastGood {
   readonly #file: string
+  readonly #directory: string
   readonly #log: Log
   readonly #serial = new Serial()
   #waiting: World | undefined
 
-  constructor(parts: { readonly log: Log }, options: { readonly file: string }) {
+  constructor(
+    parts: { readonly log: Log },
+    options: { readonly file: string; readonly directory: string },
+  ) {
     this.#log = parts.log
     this.#file = options.file
+    this.#directory = options.directory
   }
 
   /** Written behind the caller's back; while one is being written only the newest waits. */
@@ -38,8 +50,10 @@ export class LastGood {
       return undefined // never written
     }
     try {
-      const { format, world } = JSON.parse(text) as { format: unknown; world: World }
-      const isWhole = format === FORMAT && KINDS.every((kind) => Array.isArray(world[kind]))
+      const { format, directory, world } = JSON.parse(text) as Memory
+      // What another directory held is another mesh.
+      const isOurs = format === FORMAT && directory === this.#directory
+      const isWhole = isOurs && KINDS.every((kind) => Array.isArray(world[kind]))
       return isWhole ? world : undefined
     } catch (error) {
       this.#log.warn('config.memory-unreadable', { file: this.#file, error: errorText(error) })
@@ -55,9 +69,11 @@ export class LastGood {
   async #write(): Promise<void> {
     const world = this.#waiting
     this.#waiting = undefined
+    if (world === undefined) return
     const draft = `${this.#file}.draft`
     try {
-      await writeFile(draft, JSON.stringify({ format: FORMAT, world }), { mode: 0o600 })
+      const memory: Memory = { format: FORMAT, directory: this.#directory, world }
+      await writeFile(draft, JSON.stringify(memory), { mode: 0o600 })
       await rename(draft, this.#file)
     } catch (error) {
       this.#log.warn('config.memory-failed', { file: this.#file, error: errorText(error) })

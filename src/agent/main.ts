@@ -1,6 +1,7 @@
 // The agent: builds its parts in order and takes them down again in the reverse order. Decides
 // nothing: the parts are wired in parts.ts, the order of a change is in apply.ts, enrolment in
 // enroller.ts, a worker's death in recovery.ts.
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
@@ -43,10 +44,12 @@ export async function startAgent(options: AgentOptions, log: Log, cgroup2: strin
       }
     }
   }
+  // A first start that fails leaves nothing; a restart that fails leaves the node closed.
+  const wasThere = existsSync(options.pins)
   try {
     return { stop: undo, ...(await build(options, log, cgroup2, steps)) }
   } catch (error) {
-    await undo('keep')
+    await undo(wasThere ? 'keep' : 'remove')
     throw error
   }
 }
@@ -58,7 +61,13 @@ async function build(
   steps: Step[],
 ): Promise<Omit<Agent, 'stop'>> {
   const issues = new IssueReport(log)
-  const memory = new LastGood({ log }, { file: join(options.stateDirectory, 'last-good.json') })
+  const memory = new LastGood(
+    { log },
+    {
+      file: join(options.stateDirectory, 'last-good.json'),
+      directory: options.configDirectory,
+    },
+  )
   steps.push(() => memory.settled())
   const source = new ConfigSource({ log, issues, memory }, options.configDirectory)
   steps.push(() => source.stop())
@@ -87,7 +96,7 @@ async function build(
   steps.push(() => parts.accessLog.close())
   datapath.onDirectClosed((entry) => parts.reportDirect(entry))
   const roots = new AuthorityWatch(
-    { clock: systemClock, log, onChange: () => parts.renewIdentities() },
+    { clock: systemClock, log, onChange: () => void parts.renewIdentities() },
     { directory: options.caDirectory, nodeName: options.nodeName },
   )
   roots.start()

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { CellBoard } from '../base/cells.ts'
 import { systemClock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
+import { errorText } from '../base/mesh-error.ts'
 import { systemRandom } from '../base/random.ts'
 import { CgroupWatch } from '../discovery/cgroup-watch.ts'
 import type { Authority } from '../identity/issue/authority.ts'
@@ -62,7 +63,12 @@ export class AgentParts {
     this.accessLog = openAccessLog(options.accessLog)
     this.pool = this.#makePool()
     this.#keeper = this.#makeKeeper()
-    this.#identities = new IdentityDesk({ log, pool: () => this.pool, wants: this.#keeper })
+    this.#identities = new IdentityDesk({
+      log,
+      pool: () => this.pool,
+      wants: this.#keeper,
+      onReady: () => void this.enroller.reconcile(),
+    })
     this.#applier = this.#makeApplier()
     this.watch = new CgroupWatch(
       { log, onChange: () => void this.enroller.reconcile() },
@@ -71,6 +77,8 @@ export class AgentParts {
     this.enroller = this.#makeEnroller()
     this.config = new ConfigQueue({
       log,
+      clock: systemClock,
+      refusal: (rules) => this.#refusal(rules),
       apply: (registry, rules) => this.apply(registry, rules),
       report: (issues) => grounds.issues.report('world', issues),
       remember: (world) => grounds.memory.remember(world),
@@ -90,9 +98,24 @@ export class AgentParts {
   }
 
   /** Roots or intermediate were replaced: every certificate is issued anew, under what holds now. */
-  renewIdentities(): void {
-    this.#grounds.authority.reload()
+  async renewIdentities(): Promise<void> {
+    try {
+      // A root that goes is distrusted at once, even if no new certificate can be issued.
+      await this.#identities.trust(await this.#grounds.authority.reload())
+    } catch (error) {
+      this.#grounds.log.error('authority.unreadable', { error: errorText(error) })
+    }
     this.#keeper.renewAll()
+  }
+
+  /** The authority issues for one trust domain, from its start to its end. */
+  #refusal({ mesh }: Rules): string | undefined {
+    const now = this.#applier.tables?.mesh.trustDomain
+    if (now === undefined || now === mesh.trustDomain) return undefined
+    return (
+      `MeshConfig: spec.trustDomain changed from ${now} to ${mesh.trustDomain}: ` +
+      'restart the agents to take it up; until then the last good configuration stays'
+    )
   }
 
   reportDirect(entry: AccessEntry): void {
@@ -182,6 +205,8 @@ export class AgentParts {
         log,
         wantIdentity: (id) => this.#identities.want(id),
         forgetIdentity: (id) => this.#identities.forget(id),
+        hasIdentity: (id) => this.#identities.isReady(id),
+        afterEntering: () => this.#applier.recheckDirect(),
         serve: async (enrolment) => {
           await Promise.all(pool.alive().map((worker) => serveFrom(pool, worker, enrolment)))
         },

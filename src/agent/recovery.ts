@@ -48,6 +48,8 @@ export async function workerReplaced(
       const all = [...parts.enroller.enrolled.values()]
       await Promise.all(all.map((enrolment) => serveFrom(parts.pool, worker, enrolment)))
       serving()
+      // A certificate that was renewed in between went to the others only.
+      await parts.identities.giveAll(worker)
     }),
   )
 }

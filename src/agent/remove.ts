@@ -1,13 +1,15 @@
 // `weft down`: removes what an agent that is no longer running left in the kernel of this host.
-import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Log } from '../base/log.ts'
 import { MeshError } from '../base/mesh-error.ts'
 import { readPids } from '../discovery/cgroup-watch.ts'
+import { removePinned } from '../kernel/datapath/pinned.ts'
+import { nativeKernel } from '../kernel/native.ts'
 import type { AgentOptions } from './options.ts'
 
-/** Unpinning the last reference to a link detaches it. Returns how many objects were pinned. */
-export function removeLeftovers(options: AgentOptions, log: Log): number {
+/** Also what is in the namespaces of its pods. Returns how many objects were pinned. */
+export async function removeLeftovers(options: AgentOptions, log: Log): Promise<number> {
   const agents = existsSync(options.agentCgroup)
     ? readdirSync(options.agentCgroup)
         .filter((name) => name.startsWith('agent-'))
@@ -20,8 +22,8 @@ export function removeLeftovers(options: AgentOptions, log: Log): number {
     )
   }
   const pinned = countFiles(options.pins)
-  rmSync(options.pins, { recursive: true, force: true })
-  log.info('agent.removed', { pins: options.pins, pinned })
+  const namespaces = await removePinned({ kernel: nativeKernel(), log }, options)
+  log.info('agent.removed', { pins: options.pins, pinned, namespaces })
   return pinned
 }
 

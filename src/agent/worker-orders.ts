@@ -2,6 +2,9 @@
 import type { TablesPatch } from '../model/tables.ts'
 import type { WorkerPool } from './worker-pool.ts'
 
+/** What a worker may need beyond the deadline to end what it forces. */
+const DRAIN_MARGIN_MS = 10_000
+
 /** Resolves when every worker holds the version. */
 export async function sendPatches(
   pool: WorkerPool,
@@ -26,5 +29,6 @@ export function recheckWorkers(pool: WorkerPool): () => Promise<void> {
 }
 
 export async function drainWorkers(pool: WorkerPool, deadlineMs: number): Promise<void> {
-  await pool.askAll({ kind: 'drain', deadlineMs }, 'drained')
+  const timeoutMs = deadlineMs + DRAIN_MARGIN_MS
+  await pool.askAll({ kind: 'drain', deadlineMs }, 'drained', { timeoutMs })
 }

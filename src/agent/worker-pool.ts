@@ -15,26 +15,43 @@ export interface WorkerPoolParts {
   readonly onReplaced: (worker: number, serving: () => void) => Promise<void>
 }
 
-type Waiting = { readonly worker: number; readonly settle: (error?: Error) => void }
+type Settle = () => void
+
+export interface AskOptions {
+  readonly transfer?: ArrayBuffer[]
+  /** Without an answer by then the worker is ended. */
+  readonly timeoutMs?: number
+}
 
 const RESTART_DELAY_MS = 100
 const RESTART_DELAY_MAX_MS = 5_000
 const STABLE_MS = 10_000
+/** A worker that does not answer for so long does not turn its loop any more. */
+const ANSWER_TIMEOUT_MS = 60_000
 
 export class WorkerPool {
   readonly #parts: WorkerPoolParts
   readonly #data: readonly WorkerData[]
+  readonly #file: URL
   readonly #threads: (Worker | undefined)[]
-  readonly #waiting = new Map<string, Waiting>()
+  /** By worker, then by the answer waited for; several may wait for the same. */
+  readonly #waiting: Map<string, Settle[]>[]
   readonly #ends = new Set<Promise<void>>()
   /** Workers that hold everything and may be given more. */
   readonly #serving = new Set<number>()
   #stopping = false
 
-  constructor(parts: WorkerPoolParts, data: readonly WorkerData[]) {
+  /** `file` is what the threads run, for tests. */
+  constructor(
+    parts: WorkerPoolParts,
+    data: readonly WorkerData[],
+    file = new URL(workerFile(), import.meta.url),
+  ) {
     this.#parts = parts
+    this.#file = file
     this.#data = data
     this.#threads = data.map(() => undefined)
+    this.#waiting = data.map(() => new Map())
   }
 
   get size(): number {
@@ -57,21 +74,23 @@ export class WorkerPool {
     worker: number,
     message: ToWorker,
     answer: string,
-    transfer: ArrayBuffer[] = [],
+    { transfer = [], timeoutMs = ANSWER_TIMEOUT_MS }: AskOptions = {},
   ): Promise<void> {
     const thread = this.#threads[worker]
     if (thread === undefined) return Promise.resolve()
-    return new Promise((resolve, reject) => {
-      this.#waiting.set(`${worker} ${answer}`, {
-        worker,
-        settle: (error) => (error === undefined ? resolve() : reject(error)),
-      })
-      thread.postMessage(message, transfer)
-    })
+    const answered = this.#answered(worker, answer)
+    thread.postMessage(message, transfer)
+    const late = setTimeout(() => {
+      this.#parts.log.error('worker.stuck', { worker, answer, afterMs: timeoutMs })
+      // A loop that never turns blocks every change: dead, it is replaced.
+      void thread.terminate()
+    }, timeoutMs)
+    late.unref()
+    return answered.finally(() => clearTimeout(late))
   }
 
-  askAll(message: ToWorker, answer: string): Promise<unknown> {
-    return Promise.all(this.alive().map((worker) => this.ask(worker, message, answer)))
+  askAll(message: ToWorker, answer: string, options: AskOptions = {}): Promise<unknown> {
+    return Promise.all(this.alive().map((worker) => this.ask(worker, message, answer, options)))
   }
 
   tell(worker: number, message: ToWorker): void {
@@ -82,9 +101,9 @@ export class WorkerPool {
   giveIdentity(worker: number, material: IdentityMaterial): Promise<void> {
     const keyPem = material.keyPem.slice(0)
     const answer = `identity-held ${material.id} ${material.serial}`
-    return this.ask(worker, { kind: 'identity', material: { ...material, keyPem } }, answer, [
-      keyPem,
-    ])
+    return this.ask(worker, { kind: 'identity', material: { ...material, keyPem } }, answer, {
+      transfer: [keyPem],
+    })
   }
 
   /** Ends every worker; what they had open is closed by their threads' end. */
@@ -103,10 +122,10 @@ export class WorkerPool {
     await Promise.all(this.#ends)
   }
 
-  #spawn(worker: number, delayMs: number): Promise<void> {
+  #spawn(worker: number, delayMs: number): Promise<Worker> {
     const data = this.#data[worker]
     if (data === undefined) throw new MeshError('agent.worker', `there is no worker ${worker}`)
-    const thread = new Worker(new URL(workerFile(), import.meta.url), {
+    const thread = new Worker(this.#file, {
       workerData: data,
       name: `weft-data-${worker}`,
       resourceLimits: { maxOldGenerationSizeMb: data.heapMaxMb },
@@ -123,12 +142,20 @@ export class WorkerPool {
       void end.finally(() => this.#ends.delete(end))
     })
     this.#threads[worker] = thread
-    return new Promise((resolve, reject) => {
-      this.#waiting.set(`${worker} ready`, {
-        worker,
-        settle: (error) =>
-          error === undefined && cause === undefined ? resolve() : reject(error ?? cause),
-      })
+    return this.#answered(worker, 'ready').then(() => {
+      if (this.#threads[worker] !== thread) {
+        throw new MeshError('agent.worker', `worker ${worker} died while it started`, { cause })
+      }
+      return thread
+    })
+  }
+
+  /** Resolves with the answer, or with the worker's death. */
+  #answered(worker: number, answer: string): Promise<void> {
+    return new Promise((resolve) => {
+      const waiting = this.#waiting[worker]?.get(answer)
+      if (waiting === undefined) this.#waiting[worker]?.set(answer, [resolve])
+      else waiting.push(resolve)
     })
   }
 
@@ -137,10 +164,10 @@ export class WorkerPool {
       this.#parts.log[message.level](message.event, { worker, ...message.fields })
       return
     }
-    const key = `${worker} ${answerOf(message)}`
-    const waiting = this.#waiting.get(key)
-    this.#waiting.delete(key)
-    waiting?.settle()
+    const answer = answerOf(message)
+    const waiting = this.#waiting[worker]?.get(answer) ?? []
+    this.#waiting[worker]?.delete(answer)
+    for (const settle of waiting) settle()
   }
 
   async #died(
@@ -150,25 +177,35 @@ export class WorkerPool {
   ): Promise<void> {
     this.#serving.delete(worker)
     if (this.#threads[worker] === thread) this.#threads[worker] = undefined
-    for (const [key, waiting] of this.#waiting) {
-      if (waiting.worker !== worker) continue
-      this.#waiting.delete(key)
-      waiting.settle()
-    }
+    const waiting = [...(this.#waiting[worker]?.values() ?? [])].flat()
+    this.#waiting[worker]?.clear()
+    for (const settle of waiting) settle()
     if (this.#stopping) return
     this.#parts.log.error('worker.died', { worker, code: end.code, error: stackOf(end.cause) })
-    await this.#parts.onDeath(worker)
+    try {
+      await this.#parts.onDeath(worker)
+    } catch (error) {
+      this.#parts.log.error('worker.death-unhandled', { worker, error: stackOf(error) })
+    }
     const stable = performance.now() - end.startedMs > STABLE_MS
     const delayMs = stable ? RESTART_DELAY_MS : Math.min(end.delayMs * 2, RESTART_DELAY_MAX_MS)
     await new Promise((resolve) => setTimeout(resolve, stable ? 0 : end.delayMs))
-    if (this.#stopping) return
+    if (!this.#stopping) await this.#replace(worker, delayMs)
+  }
+
+  async #replace(worker: number, delayMs: number): Promise<void> {
     try {
-      await this.#spawn(worker, delayMs)
-      await this.#parts.onReplaced(worker, () => this.#serving.add(worker))
+      const thread = await this.#spawn(worker, delayMs)
+      const serving = (): void => {
+        // It may have died while it was told everything: then it serves nobody.
+        if (this.#threads[worker] === thread) this.#serving.add(worker)
+      }
+      await this.#parts.onReplaced(worker, serving)
       this.#parts.log.info('worker.replaced', { worker })
     } catch (error) {
-      // Its own exit event tries again, later.
       this.#parts.log.error('worker.replace-failed', { worker, error: stackOf(error) })
+      // Half-told it must not accept; its exit leads here again, later.
+      await this.#threads[worker]?.terminate()
     }
   }
 }

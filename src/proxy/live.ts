@@ -6,6 +6,10 @@ import { type LiveConnection, recheck } from '../policy/recheck.ts'
 import type { Connection } from './connection.ts'
 import type { SecurityCache, Side } from './security-cache.ts'
 
+/** A call to oneself has no other agent that would judge it as its destination's. */
+const sideOf = ({ direction, path }: Connection): Side =>
+  direction === 'outbound' && path !== 'self' ? 'source' : 'destination'
+
 export class LiveConnections {
   readonly #connections = new Set<Connection>()
   readonly #emptyWaiters = new Set<() => void>()
@@ -74,9 +78,8 @@ export class LiveConnections {
   }
 
   *#judged(side: Side): Iterable<LiveConnection & { readonly live: Connection }> {
-    const direction = side === 'source' ? 'outbound' : 'inbound'
     for (const live of this.#connections) {
-      if (live.direction !== direction || live.judged === undefined) continue
+      if (live.judged === undefined || sideOf(live) !== side) continue
       if (live.signal.aborted) continue
       yield { ...live.judged, live }
     }

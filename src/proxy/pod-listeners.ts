@@ -14,7 +14,8 @@ export class PodListeners {
   readonly #parts: PodListenersParts
   readonly #handlers: Readonly<Record<ListenerClass, AcceptHandler>>
   readonly #acceptors = new Map<string, Acceptor[]>()
-  readonly #borrowed = new Set<Acceptor>()
+  /** By uid, like the own ones: a pod that leaves has no connections from anywhere. */
+  readonly #borrowed = new Map<Acceptor, string>()
 
   constructor(parts: PodListenersParts, handlers: Readonly<Record<ListenerClass, AcceptHandler>>) {
     this.#parts = parts
@@ -31,21 +32,25 @@ export class PodListeners {
   unlisten(uid: string): void {
     for (const acceptor of this.#acceptors.get(uid) ?? []) acceptor.stop()
     this.#acceptors.delete(uid)
+    for (const [acceptor, of] of this.#borrowed) if (of === uid) this.#release(acceptor)
   }
 
   /** Accepts from listeners that are not this worker's, until told to stop. */
   borrow(pod: LocalPod, listeners: readonly ListenerHandle[]): () => void {
     const acceptors = listeners.map((listener) => this.#accept(pod, listener))
-    for (const acceptor of acceptors) this.#borrowed.add(acceptor)
+    for (const acceptor of acceptors) this.#borrowed.set(acceptor, pod.uid)
     return () => {
-      for (const acceptor of acceptors) if (this.#borrowed.delete(acceptor)) acceptor.stop()
+      for (const acceptor of acceptors) this.#release(acceptor)
     }
   }
 
   stop(): void {
     for (const uid of [...this.#acceptors.keys()]) this.unlisten(uid)
-    for (const acceptor of this.#borrowed) acceptor.stop()
-    this.#borrowed.clear()
+    for (const acceptor of [...this.#borrowed.keys()]) this.#release(acceptor)
+  }
+
+  #release(acceptor: Acceptor): void {
+    if (this.#borrowed.delete(acceptor)) acceptor.stop()
   }
 
   #accept(pod: LocalPod, { fd, class: listenerClass }: ListenerHandle): Acceptor {
@@ -54,10 +59,24 @@ export class PodListeners {
     const withStorage = listenerClass === 'outbound' && storage !== undefined ? { storage } : {}
     return this.#parts.kernel.accept(
       fd,
-      { batchMax: LIMITS.acceptBatch, ...withStorage },
+      { batchMax: LIMITS.acceptBatch, onError: acceptFailed, ...withStorage },
       (batch) => {
         for (const accepted of batch) handle(pod, accepted)
       },
     )
   }
+}
+
+const EXHAUSTED: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM'])
+
+/** Exhaustion passes by itself. Anything else ends the listener, which the kernel would go on
+ * choosing: the worker ends with it, and its replacement gets new ones. */
+function acceptFailed(error: Error): void {
+  if (EXHAUSTED.has((error as Error & { errnoName?: string }).errnoName ?? '')) {
+    process.emitWarning(error)
+    return
+  }
+  setImmediate(() => {
+    throw error
+  })
 }

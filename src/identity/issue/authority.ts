@@ -27,8 +27,9 @@ export interface AuthorityOptions {
 export interface Authority extends CertificateSource {
   /** Accepted roots as last read. */
   readonly rootsPem: readonly string[]
-  /** The next issue reads the files again: roots and intermediate may have been replaced. */
-  reload(): void
+  /** Reads the accepted roots now, and the intermediate at the next issue: an operator has
+   * replaced some. Resolves with the roots, also when the intermediate leads to none of them. */
+  reload(): Promise<readonly string[]>
   /** Lets go of the signing key; `issue` rejects afterwards. */
   close(): void
 }
@@ -114,8 +115,11 @@ class EmbeddedAuthority implements Authority {
     }
   }
 
-  reload(): void {
+  async reload(): Promise<readonly string[]> {
+    const { clock, log } = this.#options
     this.#issuer = undefined
+    this.#roots = await acceptedRoots(this.#paths, clock.nowMs(), log)
+    return this.rootsPem
   }
 
   close(): void {

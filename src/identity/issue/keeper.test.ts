@@ -272,6 +272,22 @@ test('all can be renewed at once, and only once each', async (t) => {
   t.is(clock.pending, 2)
 })
 
+test('roots that change while a certificate is being issued are not missed', async (t) => {
+  const { keeper, asked, emitted } = setUp()
+  keeper.want(WEB)
+  keeper.renewAll()
+  keeper.renewAll()
+  t.is(asked.length, 1)
+  await asked[0]?.answer()
+  t.is(asked.length, 2)
+  await asked[1]?.answer({ rootsPem: ['new'] })
+  t.is(asked.length, 2)
+  t.deepEqual(
+    emitted.map(({ rootsPem }) => rootsPem),
+    [['root'], ['new']],
+  )
+})
+
 test('stopping ends renewal and zeroes what is held', async (t) => {
   const { keeper, asked, emitted, clock } = setUp()
   keeper.want(WEB)

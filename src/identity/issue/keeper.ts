@@ -38,6 +38,8 @@ interface Entry {
   timer: Timer | undefined
   /** Waiting for a place or for the source: not to be queued again. */
   busy: boolean
+  /** Asked for while one was being issued, which may know less. */
+  again: boolean
 }
 
 const CONCURRENCY = 8
@@ -86,6 +88,7 @@ export class CertificateKeeper {
       current: undefined,
       timer: undefined,
       busy: false,
+      again: false,
     }
     this.#entries.set(id, entry)
     this.#enqueue(entry)
@@ -123,7 +126,10 @@ export class CertificateKeeper {
   }
 
   #enqueue(entry: Entry): void {
-    if (entry.busy) return
+    if (entry.busy) {
+      entry.again = true
+      return
+    }
     entry.timer?.cancel()
     entry.timer = undefined
     entry.busy = true
@@ -154,6 +160,10 @@ export class CertificateKeeper {
       if (!this.#isHeld(entry)) return zero(issued.keyPem)
       entry.failures = 0
       this.#emit(entry, issued)
+      if (entry.again) {
+        entry.again = false
+        return this.#enqueue(entry)
+      }
       const halfMs = issued.notBeforeMs + (issued.notAfterMs - issued.notBeforeMs) / 2
       this.#retryAfter(entry, Math.max(halfMs - clock.nowMs(), RENEWAL_DELAY_MIN_MS))
     } catch (error) {
