@@ -6,7 +6,7 @@ import { waitUntil } from '../lab/wait.ts'
 import { Stage } from './stage.ts'
 
 const OUTSIDE = '198.51.100.1'
-const LOAD = process.env.WEFT_SOAK === '1' ? 200_000 : 6_000
+const LOAD = process.env.WEFT_SOAK === '1' ? 200_000 : 20_000
 
 let stage: Stage
 let a: Pod
