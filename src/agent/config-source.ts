@@ -2,7 +2,7 @@
 // as such; later ones are offered to the queue, and none is lost between.
 import { hasErrors } from '../api/issue.ts'
 import type { World } from '../api/world.ts'
-import { systemClock } from '../base/clock.ts'
+import { systemClock, type Timer } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { MeshError } from '../base/mesh-error.ts'
 import { compileWorld } from '../compile/registry.ts'
@@ -13,6 +13,7 @@ import type { IssueReport } from './issue-report.ts'
 import type { LastGood } from './last-good.ts'
 
 const DEBOUNCE_MS = 50
+const RESCAN_MS = 60_000
 
 export interface FirstConfig {
   readonly world: World
@@ -28,6 +29,7 @@ export class ConfigSource {
   readonly #memory: LastGood
   #seenVersion = 0
   #queue: ConfigQueue | undefined
+  #timer: Timer | undefined
 
   constructor(
     parts: { readonly log: Log; readonly issues: IssueReport; readonly memory: LastGood },
@@ -79,6 +81,15 @@ export class ConfigSource {
   feed(queue: ConfigQueue): void {
     this.#queue = queue
     this.#offer()
+    this.#rescan()
+  }
+
+  /** inotify may lose events when its queue overflows, and tells nobody; a look costs little. */
+  #rescan(): void {
+    this.#timer = systemClock.after(RESCAN_MS, () => {
+      this.reload()
+      this.#rescan()
+    })
   }
 
   /** What did not change is not put in force again, and what was never good not at all. */
@@ -94,6 +105,7 @@ export class ConfigSource {
   }
 
   stop(): Promise<void> {
+    this.#timer?.cancel()
     return this.#files.stop()
   }
 }
