@@ -9,6 +9,7 @@ SHOW(weft_ip);
 SHOW(weft_tuple);
 SHOW(weft_config);
 SHOW(weft_pod);
+SHOW(weft_enrolled);
 SHOW(weft_rule_key);
 SHOW(weft_rule);
 SHOW(weft_sock);

@@ -103,6 +103,9 @@ static __always_inline bool decide_direct(const struct ask *ask, const struct we
 	backend = rule_backend(rules, service->value, bpf_get_prandom_u32() % service->count);
 	if (!backend || ip_is_v4(&backend->ip) != ip_is_v4(&ask->ip))
 		return false;
+	/* A configured workload is not yet one that runs here: nobody proved who has its address. */
+	if (!is_enrolled_at(backend->value, &backend->ip))
+		return false;
 	decided->ip = backend->ip;
 	decided->port = backend->port;
 	decided->record.destination = backend->value;

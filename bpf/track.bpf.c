@@ -76,6 +76,16 @@ static __always_inline bool has_own_address(struct bpf_sock_ops *ctx)
 	return pod && (ip_equal(&tuple.source, &pod->ip4) || ip_equal(&tuple.source, &pod->ip6));
 }
 
+/* Asked again, because the destination may have been withdrawn since the connect() was decided.
+ * Here the socket is among those a sweep sees, so none slips between the two. */
+static __always_inline bool reaches_enrolled(struct bpf_sock_ops *ctx, __u32 workload)
+{
+	struct weft_tuple tuple = {};
+
+	tuple_of_client(ctx, &tuple);
+	return is_enrolled_at(workload, &tuple.destination);
+}
+
 /* Only the entry of this very socket: its tuple may already be another's. */
 static __always_inline void withdraw_attest(struct bpf_sock_ops *ctx)
 {
@@ -104,7 +114,8 @@ static __always_inline void client_starts(struct bpf_sock_ops *ctx, struct bpf_s
 	statement.version = record->version;
 	statement.source = record->source;
 	statement.destination = record->destination;
-	if (!has_own_address(ctx) || !attest(ctx, &statement))
+	if (!has_own_address(ctx) || !reaches_enrolled(ctx, record->destination) ||
+	    !attest(ctx, &statement))
 		record->kind = WEFT_SOCK_REFUSED;
 }
 

@@ -108,6 +108,14 @@ struct weft_pod {
 };
 _Static_assert(sizeof(struct weft_pod) == 40, "weft_pod");
 
+/* Where a workload is enrolled on this node. */
+struct weft_enrolled {
+	struct weft_ip ip4; /* zero: none */
+	struct weft_ip ip6;
+	__u64 netns;
+};
+_Static_assert(sizeof(struct weft_enrolled) == 40, "weft_enrolled");
+
 /* Key of a generation. service: a = protocol, b = port (host order), ip. backend: a = service,
  * b = index. verdict: a = source (0 = every), b = destination, c = port (0 = every). */
 struct weft_rule_key {

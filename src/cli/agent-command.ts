@@ -42,7 +42,7 @@ export function addAgentCommands(program: Command, exit: (code: number) => void)
     .action(async (flags: Flags) => {
       const { options } = prepare(flags)
       const runs = await collectDeadRuns(options.stateDirectory)
-      const removed = removeLeftovers(options, openLog(options.logLevel, options.nodeName))
+      const removed = await removeLeftovers(options, openLog(options.logLevel, options.nodeName))
       process.stdout.write(
         `removed ${removed} pinned objects below ${options.pins}, and what ${runs} dead ` +
           '`weft run` left\n',

@@ -72,6 +72,9 @@ export const CONFIG = layout('weft_config', {
 /** `flags` holds the pod's 16-bit stamp. */
 export const POD = layout('weft_pod', { workload: 'u32', flags: 'u32', ip4: 'ip', ip6: 'ip' })
 
+/** Where a workload is enrolled on this node. */
+export const ENROLLED = layout('weft_enrolled', { ip4: 'ip', ip6: 'ip', netns: 'u64' })
+
 export const RULE_KEY = layout('weft_rule_key', {
   kind: 'u32',
   a: 'u32',
@@ -188,6 +191,7 @@ export const ABI_LAYOUTS = [
   TUPLE,
   CONFIG,
   POD,
+  ENROLLED,
   RULE_KEY,
   RULE,
   SOCK,

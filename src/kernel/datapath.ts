@@ -71,8 +71,12 @@ export interface Datapath {
   enrol(pod: PodEnrolment): Promise<EnrolledPod>
   /** Ends what is older than the pod's enrolment; returns how many. */
   endInherited(uid: string): Promise<number>
-  /** Removes every trace of the pod; also when its namespace is gone already. */
+  /** Removes every trace of the pod, and ends direct connections from and to it
+   * (`workload-removed`); also when its namespace is gone already. */
   withdraw(uid: string): Promise<void>
+  /** Withdraws the pods of an agent before this one that this one has not enrolled; returns how
+   * many. To be called once those that still belong to the mesh are enrolled. */
+  withdrawUnclaimed(): Promise<number>
   /** Takes a dead worker's listeners out of the choice. */
   silenceWorker(worker: number): void
   /** New listeners for a replacement worker, in every pod. */

@@ -2,10 +2,12 @@
 import { join } from 'node:path'
 import type { Log } from '../../base/log.ts'
 import { errorText } from '../../base/mesh-error.ts'
-import { LISTENING_KEY } from '../abi.ts'
+import { LISTENING_KEY, POD } from '../abi.ts'
 import type { PodEnrolment } from '../datapath.ts'
+import type { Namespace } from '../kernel.ts'
 import type { CgroupPlace } from './cgroup.ts'
 import { addRoutes, findDevice, removeRoutes } from './network.ts'
+import { findNamespace, type PinnedPod, reportLost } from './pinned.ts'
 import {
   attachGuard,
   attachLookup,
@@ -14,19 +16,23 @@ import {
   detachPod,
   encodePod,
   familiesOf,
+  hideEnrolled,
   hideListeners,
   openListeners,
   type PodState,
   podState,
+  showEnrolled,
   stampOf,
 } from './pod.ts'
-import { type SweepParts, tagInherited } from './sweep.ts'
+import { endOwnDirect, endStranded, type SweepParts, tagInherited } from './sweep.ts'
 
 export interface EnrolmentParts extends SweepParts {
   readonly log: Log
   readonly agent: CgroupPlace
   /** Directory of the pods' pins. */
   readonly pods: string
+  /** The other pods that are enrolled. */
+  readonly others: readonly PodState[]
 }
 
 export class Enrolment {
@@ -70,6 +76,7 @@ export class Enrolment {
     programs.map('weft_pods').update(key, encodePod(state, stamp))
     // What "unknown: pass" let through between the first look and now.
     if (known === undefined) await tagInherited(this.#parts, state)
+    showEnrolled(programs.map('weft_enrolled'), state)
   }
 
   /** Each step is tried, whatever the others do: the namespace may be gone already. */
@@ -84,12 +91,53 @@ export class Enrolment {
       }
     }
     const all = [...state.listeners, ...state.silenced]
+    await step('enrolled', () => hideEnrolled(programs.map('weft_enrolled'), cookie))
     await step('pods', () => programs.map('weft_pods').delete(cookieKey(cookie)))
     await step('hide', () => hideListeners(programs.map('weft_listeners'), state, state.listeners))
     await step('close', () => closeListeners(kernel, all))
+    // From the source's side first: it reports the end. Nothing new can come since `enrolled`.
+    await step('direct to', () => endStranded(this.#parts, this.#parts.others))
+    await step('direct of', () => endOwnDirect(this.#parts, state))
     await step('detach', () => detachPod(kernel, this.#directory(cookie)))
     await step('listening', () => forgetListening(this.#parts, cookie))
     await step('routes', () => removeRoutes(kernel, state.namespace))
+  }
+
+  /** Withdraws pods of an agent before this one, of which only pins are known. */
+  async collect(pods: readonly PinnedPod[]): Promise<void> {
+    if (pods.length === 0) return
+    const { kernel, log } = this.#parts
+    for (const pod of pods) {
+      const namespace = await findNamespace(kernel, pod)
+      try {
+        if (namespace === undefined) {
+          this.#forget(pod.cookie)
+          reportLost(log, pod)
+        } else await this.leave(this.#stateOf(namespace))
+      } finally {
+        namespace?.close()
+      }
+      log.info('datapath.collected', { cookie: String(pod.cookie) })
+    }
+    await endStranded(this.#parts, this.#parts.others)
+  }
+
+  /** All that can be done without the namespace. */
+  #forget(cookie: bigint): void {
+    const { kernel, programs } = this.#parts
+    hideEnrolled(programs.map('weft_enrolled'), cookie)
+    programs.map('weft_pods').delete(cookieKey(cookie))
+    detachPod(kernel, this.#directory(cookie))
+    forgetListening(this.#parts, cookie)
+  }
+
+  /** As far as the kernel remembers it; an earlier agent's listeners ended with that agent. */
+  #stateOf(namespace: Namespace): PodState {
+    const { cookie } = namespace
+    const known = this.#parts.programs.map('weft_pods').lookup(cookieKey(cookie))
+    const { workload, ip4, ip6 } = POD.decode(known ?? Buffer.alloc(POD.size))
+    const uid = `of namespace ${cookie}`
+    return { uid, workload, namespace, ip4, ip6, listeners: [], silenced: [] }
   }
 
   #directory(cookie: bigint): string {
@@ -100,14 +148,6 @@ export class Enrolment {
     const { programs } = this.#parts
     return { listeners: programs.map('weft_listeners'), listener: programs.map('weft_listener') }
   }
-}
-
-/** Cleans up after a pod of an earlier agent whose namespace is gone. */
-export function withdrawUnknown(parts: EnrolmentParts, cookie: bigint): void {
-  parts.programs.map('weft_pods').delete(cookieKey(cookie))
-  detachPod(parts.kernel, join(parts.pods, String(cookie)))
-  forgetListening(parts, cookie)
-  parts.log.info('datapath.collected', { cookie: String(cookie) })
 }
 
 function forgetListening(parts: EnrolmentParts, cookie: bigint): void {

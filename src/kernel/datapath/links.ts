@@ -58,15 +58,13 @@ export function dropLink(kernel: Kernel, path: string): void {
   }
 }
 
-/** Whether what the link was attached to still exists; false for an absent link. */
-export function isLinkAlive(kernel: Kernel, path: string): boolean {
+/** What the pinned link is attached to; undefined when there is none. */
+export function linkInfoAt(kernel: Kernel, path: string): LinkInfo | undefined {
   const link = openLink(kernel, path)
-  if (link === undefined) return false
   try {
-    const { cgroupId, netnsInode, ifindex } = link.info()
-    return cgroupId !== 0n && netnsInode !== 0 && ifindex !== 0
+    return link?.info()
   } finally {
-    link.close()
+    link?.close()
   }
 }
 

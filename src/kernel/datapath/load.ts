@@ -13,22 +13,23 @@ import {
   KernelError,
 } from '../kernel.ts'
 import { cgroupId } from './cgroup.ts'
-import { dropLink, isLinkAlive, linkAt } from './links.ts'
+import { dropLink, linkAt } from './links.ts'
 
 const BPF_FS_MAGIC = 0xcafe4a11
 
 const BASE = ['weft_config', 'weft_counters']
 const SOCKETS = [...BASE, 'weft_socks', 'weft_attest']
+const PODS = ['weft_pods', 'weft_enrolled']
 const CAPTURE = ['weft_choices', 'weft_workers', 'weft_listener']
 
 /** The maps of each object; all are shared by their names. */
 export const MAPS = {
-  connect: [...SOCKETS, 'weft_events', 'weft_pods', 'weft_generation'],
+  connect: [...SOCKETS, ...PODS, 'weft_events', 'weft_generation'],
   track: [
     ...SOCKETS,
     ...CAPTURE,
+    ...PODS,
     'weft_events',
-    'weft_pods',
     'weft_listening',
     'weft_sock_origin',
     'weft_origins',
@@ -147,21 +148,12 @@ export class Programs {
 
   /** Detaches everything and removes every pin. */
   remove(): void {
-    this.#dropPins()
+    dropPins(this.#kernel, this.#root)
     this.#close()
   }
 
   close(): void {
     this.#close()
-  }
-
-  /** Cookies of pods that have pins; `alive` is false when their namespace is gone. */
-  pinnedPods(): readonly { readonly cookie: bigint; readonly alive: boolean }[] {
-    if (!existsSync(this.#pins.pods)) return []
-    return readdirSync(this.#pins.pods).map((name) => ({
-      cookie: BigInt(name),
-      alive: isLinkAlive(this.#kernel, join(this.#pins.pods, name, 'lookup')),
-    }))
   }
 
   #loadAll(): void {
@@ -219,24 +211,25 @@ export class Programs {
       why,
       effect: 'the kernel forgets enrolled workloads until they are enrolled again',
     })
-    this.#dropPins()
-  }
-
-  #dropPins(): void {
-    const { links, pods } = this.#pins
-    // What captures goes last: until then programs are refused rather than let past the mesh.
-    const pinned = [
-      ...list(pods).flatMap((pod) => list(join(pods, pod)).map((name) => join(pods, pod, name))),
-      ...list(links).map((name) => join(links, name)),
-    ]
-    for (const path of pinned) dropLink(this.#kernel, path)
-    rmSync(this.#root, { recursive: true, force: true })
+    dropPins(this.#kernel, this.#root)
   }
 
   #close(): void {
     for (const object of this.#loaded.values()) object.close()
     this.#loaded.clear()
   }
+}
+
+/** Detaches every link that is pinned below `root`, and removes all pins. */
+export function dropPins(kernel: Kernel, root: string): void {
+  const { links, pods } = pinsOf(root)
+  // What captures goes last: until then programs are refused rather than let past the mesh.
+  const pinned = [
+    ...list(pods).flatMap((pod) => list(join(pods, pod)).map((name) => join(pods, pod, name))),
+    ...list(links).map((name) => join(links, name)),
+  ]
+  for (const path of pinned) dropLink(kernel, path)
+  rmSync(root, { recursive: true, force: true })
 }
 
 const list = (directory: string): string[] => (existsSync(directory) ? readdirSync(directory) : [])

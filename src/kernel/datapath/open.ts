@@ -20,11 +20,12 @@ import type {
 import type { Kernel, RingReader } from '../kernel.ts'
 import { type CgroupPlace, cgroupPlace, requireInside } from './cgroup.ts'
 import { readCounters } from './counters.ts'
-import { Enrolment, withdrawUnknown } from './enrol.ts'
+import { Enrolment } from './enrol.ts'
 import { entryOf } from './events.ts'
 import { denials, encodeGeneration, publish, uidsOf } from './generation.ts'
 import { pinnedHighWater, WorkloadIds } from './ids.ts'
 import { Programs, pinsOf } from './load.ts'
+import { type PinnedPod, pinnedPods } from './pinned.ts'
 import {
   closeListeners,
   hideListeners,
@@ -56,6 +57,8 @@ class KernelDatapath implements Datapath {
   readonly #programs: Programs
   readonly #pods = new Map<string, PodState>()
   readonly #handlers: ((entry: AccessEntry) => void)[] = []
+  /** Pods of an agent before this one whose pins were replaced, until they enrol again. */
+  #replaced: readonly PinnedPod[] = []
   #ids: WorkloadIds | undefined
   #agent: CgroupPlace = { id: 0n, level: 0 }
   #workers = 0
@@ -79,7 +82,10 @@ class KernelDatapath implements Datapath {
   async start(): Promise<void> {
     this.#agent = cgroupPlace(this.#paths.agentCgroup)
     requireInside(this.#paths.agentCgroup)
+    const before = pinnedPods(this.#kernel, this.#paths.pins)
     this.#programs.load()
+    const kept = new Set(this.#pinned().map(({ cookie }) => cookie))
+    this.#replaced = before.filter(({ cookie, inode }) => inode !== 0 && !kept.has(cookie))
     this.#ids = new WorkloadIds(
       { log: this.#log, highWater: pinnedHighWater(this.#kernel, pinsOf(this.#paths.pins).maps) },
       { directory: this.#paths.stateDirectory },
@@ -89,7 +95,7 @@ class KernelDatapath implements Datapath {
     // Settings of an agent before this one stay in force until `configure`.
     this.#writeConfig({ ...config })
     await this.#programs.attach(this.#paths)
-    this.#collect()
+    await this.#collect()
     this.#ring = this.#kernel.readRing(this.#programs.map('weft_events'), (record) =>
       this.#report(record),
     )
@@ -128,6 +134,8 @@ class KernelDatapath implements Datapath {
       const parts = this.#enrolmentParts()
       const state = await new Enrolment(parts).enter(pod, workload, this.#workers)
       this.#pods.set(pod.uid, state)
+      const { cookie } = pod.namespace
+      this.#replaced = this.#replaced.filter((replaced) => replaced.cookie !== cookie)
       return { uid: pod.uid, cookie: pod.namespace.cookie, listeners: [...state.listeners] }
     })
   }
@@ -142,8 +150,12 @@ class KernelDatapath implements Datapath {
   withdraw(uid: string): Promise<void> {
     return this.#inTurn(async () => {
       await this.#withdraw(uid)
-      this.#collect()
+      await this.#collect()
     })
+  }
+
+  withdrawUnclaimed(): Promise<number> {
+    return this.#inTurn(() => this.#withdrawUnclaimed())
   }
 
   silenceWorker(worker: number): void {
@@ -238,6 +250,7 @@ class KernelDatapath implements Datapath {
       this.#ring = undefined
       if (mode === 'remove') {
         for (const uid of [...this.#pods.keys()]) await this.#withdraw(uid)
+        await this.#withdrawUnclaimed()
         this.#programs.remove()
         this.#ids.remove()
       } else {
@@ -259,11 +272,25 @@ class KernelDatapath implements Datapath {
   }
 
   /** Cleans up after pods of an earlier agent that this one never saw and whose namespace is gone. */
-  #collect(): void {
+  async #collect(): Promise<void> {
+    const gone = this.#unclaimed().filter(({ inode }) => inode === 0)
+    await new Enrolment(this.#enrolmentParts()).collect(gone)
+  }
+
+  async #withdrawUnclaimed(): Promise<number> {
+    const unclaimed = this.#unclaimed()
+    this.#replaced = []
+    await new Enrolment(this.#enrolmentParts()).collect(unclaimed)
+    return unclaimed.length
+  }
+
+  #unclaimed(): readonly PinnedPod[] {
     const known = new Set([...this.#pods.values()].map(({ namespace }) => namespace.cookie))
-    for (const { cookie, alive } of this.#programs.pinnedPods()) {
-      if (!alive && !known.has(cookie)) withdrawUnknown(this.#enrolmentParts(), cookie)
-    }
+    return [...this.#pinned(), ...this.#replaced].filter(({ cookie }) => !known.has(cookie))
+  }
+
+  #pinned(): readonly PinnedPod[] {
+    return pinnedPods(this.#kernel, this.#paths.pins)
   }
 
   #publish(wanted: WantedMaps): void {
@@ -317,6 +344,7 @@ class KernelDatapath implements Datapath {
       log: this.#log,
       agent: this.#agent,
       pods: join(this.#paths.pins, 'pods'),
+      others: [...this.#pods.values()],
     }
   }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { canonicalIp, parseIp } from '../../base/ip.ts'
 import { MeshError } from '../../base/mesh-error.ts'
 import type { ListenerClass } from '../../model/messages.ts'
-import { LISTENER, LISTENER_CLASSES, LISTENER_KEY, POD } from '../abi.ts'
+import { ENROLLED, LISTENER, LISTENER_CLASSES, LISTENER_KEY, POD } from '../abi.ts'
 import type { PodEnrolment, PodListener } from '../datapath.ts'
 import type { BpfMap, Kernel, Namespace } from '../kernel.ts'
 import type { CgroupPlace } from './cgroup.ts'
@@ -231,6 +231,36 @@ export function cookieKey(cookie: bigint): Buffer {
 export function stampOf(known: Buffer | undefined): number {
   const stamp = known === undefined ? 0 : POD.decode(known).flags
   return stamp === 0 ? randomInt(1, 0x1_0000) : stamp
+}
+
+/** Makes the pod a destination of direct connections, which is the last step of its enrolment. */
+export function showEnrolled(enrolled: BpfMap, pod: PodState): void {
+  const { ip4, ip6, workload, namespace } = pod
+  enrolled.update(numberKey(workload), ENROLLED.encode({ ip4, ip6, netns: namespace.cookie }))
+  hideEnrolled(enrolled, namespace.cookie, workload)
+}
+
+/** Forgets who is enrolled in a namespace, whatever its number, but for `kept`. The workload may
+ * be enrolled elsewhere by now. */
+export function hideEnrolled(enrolled: BpfMap, cookie: bigint, kept?: number): void {
+  for (const [key, value] of enrolled.entries()) {
+    if (key.readUInt32LE(0) === kept || ENROLLED.decode(value).netns !== cookie) continue
+    enrolled.delete(key)
+  }
+}
+
+/** Whether a connection may still reach that workload at that address without the agent. */
+export function isEnrolledAt(enrolled: BpfMap, workload: number, ip: string): boolean {
+  const value = enrolled.lookup(numberKey(workload))
+  if (value === undefined) return false
+  const place = ENROLLED.decode(value)
+  return ip === place.ip4 || ip === place.ip6
+}
+
+function numberKey(workload: number): Buffer {
+  const key = Buffer.alloc(4)
+  key.writeUInt32LE(workload)
+  return key
 }
 
 export function encodePod(pod: PodState, stamp: number): Buffer {

@@ -1,10 +1,11 @@
 // Walks the sockets of pods: lists direct connections, marks old ones, ends those that must end.
 import { isV4, parseIp } from '../../base/ip.ts'
+import { REASONS } from '../../model/reason.ts'
 import { LISTED, SOCK_KINDS, TAGGING } from '../abi.ts'
 import type { DirectConnection } from '../datapath.ts'
 import type { BpfLink, Kernel, Namespace } from '../kernel.ts'
 import type { Programs } from './load.ts'
-import { cookieKey, type PodState } from './pod.ts'
+import { cookieKey, isEnrolledAt, type PodState } from './pod.ts'
 
 /** enum TCP_CLOSE. */
 const TCP_CLOSE = 7
@@ -48,22 +49,64 @@ export async function listDirect(
   pod: PodState,
   uidOf: (workload: number) => string,
 ): Promise<DirectConnection[]> {
-  const bytes = await run(parts, ['sweep', 'weft_list'], pod.namespace)
-  const found: DirectConnection[] = []
+  const found = await listSockets(parts, pod.namespace)
+  return found.filter(isDirect).map((listed) => connectionOf(listed, uidOf))
+}
+
+const isDirect = ({ kind, state }: Listed): boolean =>
+  kind === SOCK_KINDS.direct && state !== TCP_CLOSE
+
+type Listed = ReturnType<typeof LISTED.decode>
+
+async function listSockets(parts: SweepParts, namespace: Namespace): Promise<Listed[]> {
+  const bytes = await run(parts, ['sweep', 'weft_list'], namespace)
+  const found: Listed[] = []
   for (let at = 0; at + LISTED.size <= bytes.length; at += LISTED.size) {
-    const listed = LISTED.decode(bytes.subarray(at, at + LISTED.size))
-    if (listed.kind !== SOCK_KINDS.direct || listed.state === TCP_CLOSE) continue
-    const { tuple } = listed
-    found.push({
-      socketCookie: listed.cookie,
-      sourceUid: uidOf(listed.source),
-      destinationUid: uidOf(listed.destination),
-      source: { ip: tuple.source, port: tuple.source_port },
-      destination: { ip: tuple.destination, port: tuple.destination_port },
-      version: Number(listed.version),
-    })
+    found.push(LISTED.decode(bytes.subarray(at, at + LISTED.size)))
   }
   return found
+}
+
+function connectionOf(listed: Listed, uidOf: (workload: number) => string): DirectConnection {
+  const { tuple } = listed
+  return {
+    socketCookie: listed.cookie,
+    sourceUid: uidOf(listed.source),
+    destinationUid: uidOf(listed.destination),
+    source: { ip: tuple.source, port: tuple.source_port },
+    destination: { ip: tuple.destination, port: tuple.destination_port },
+    version: Number(listed.version),
+  }
+}
+
+const NAMELESS = (): string => ''
+const REMOVED = REASONS['workload-removed'].number
+
+/** Ends direct connections of `pods` whose destination is no longer enrolled; returns how many. */
+export async function endStranded(parts: SweepParts, pods: readonly PodState[]): Promise<number> {
+  const enrolled = parts.programs.map('weft_enrolled')
+  let ended = 0
+  for (const pod of pods) {
+    const stranded = (await listSockets(parts, pod.namespace)).filter(
+      (listed) =>
+        isDirect(listed) && !isEnrolledAt(enrolled, listed.destination, listed.tuple.destination),
+    )
+    if (stranded.length === 0) continue
+    const connections = stranded.map((listed) => connectionOf(listed, NAMELESS))
+    ended += await endSockets(parts, [pod], connections, REMOVED)
+  }
+  return ended
+}
+
+/** Ends both ends of direct connections that are in the pod's own namespace. */
+export async function endOwnDirect(parts: SweepParts, pod: PodState): Promise<number> {
+  const own = (await listSockets(parts, pod.namespace)).filter(
+    // What the agent delivered has no source of its own number, and is the workers' to end.
+    (listed) => isDirect(listed) || (listed.kind === SOCK_KINDS.accepted && listed.source !== 0),
+  )
+  if (own.length === 0) return 0
+  const connections = own.map((listed) => connectionOf(listed, NAMELESS))
+  return endSockets(parts, [pod], connections, REMOVED)
 }
 
 /** Ends sockets by cookie wherever they are among `pods`; returns how many. */
@@ -95,10 +138,8 @@ export async function endInherited(parts: SweepParts, pod: PodState): Promise<nu
     const bytes = await run(parts, ['end', 'weft_end_inherited'], pod.namespace)
     return bytes.length / COOKIE_BYTES
   }
-  const bytes = await run(parts, ['sweep', 'weft_list'], pod.namespace)
   let ended = 0
-  for (let at = 0; at + LISTED.size <= bytes.length; at += LISTED.size) {
-    const { kind, tuple } = LISTED.decode(bytes.subarray(at, at + LISTED.size))
+  for (const { kind, tuple } of await listSockets(parts, pod.namespace)) {
     if (kind !== SOCK_KINDS.inherited) continue
     const source = { ip: tuple.source, port: tuple.source_port }
     const destination = { ip: tuple.destination, port: tuple.destination_port }
