@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import fc from 'fast-check'
 import { LIMITS } from '../model/limits.ts'
@@ -20,7 +21,7 @@ import {
   VERDICTS,
 } from './abi.ts'
 
-const BPF = new URL('../../bpf/', import.meta.url).pathname
+const BPF = fileURLToPath(new URL('../../bpf/', import.meta.url))
 
 /** `#define NAME number` lines of a header. */
 function definitions(header: string): Map<string, number> {

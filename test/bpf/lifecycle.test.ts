@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import type { LoggedEntry } from '../../src/base/log.ts'
 import { nativeKernel } from '../../src/kernel/native.ts'
@@ -9,7 +10,8 @@ import { execSync } from '../lab/shell.ts'
 import { waitUntil } from '../lab/wait.ts'
 import { Stage } from './stage.ts'
 
-const OBJECTS = new URL('../../bpf/out/', import.meta.url).pathname
+const OBJECTS = fileURLToPath(new URL('../../bpf/out/', import.meta.url))
+const DRIVER = fileURLToPath(new URL('driver.ts', import.meta.url))
 
 /** Verified instructions of each program on Linux 6.18, with room for other kernels. The limit is
  * a million; a jump here is a mistake, and a slow load of every pod's guard. */
@@ -222,10 +224,10 @@ test.serial('pins of another layout are replaced with one line of explanation', 
 })
 
 test.serial('an agent outside its cgroup refuses to start', async (t) => {
-  const other = await stage.node.run(
-    [process.execPath, new URL('driver.ts', import.meta.url).pathname, JSON.stringify(stage.paths)],
-    { waitFor: 'driver ready', env: { NODE_NO_WARNINGS: '1' } },
-  )
+  const other = await stage.node.run([process.execPath, DRIVER, JSON.stringify(stage.paths)], {
+    waitFor: 'driver ready',
+    env: { NODE_NO_WARNINGS: '1' },
+  })
   other.write('{"id":1,"call":"start"}\n')
   t.regex(await other.waitFor(/reply .*\n/), /must run in .* or below/)
   other.kill()
