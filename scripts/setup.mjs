@@ -93,7 +93,9 @@ function installModules() {
   if (isInstalled(locked, installed) && bundledNodeDirectory() !== undefined) return
   say('installing npm modules')
   const npm = process.env.npm_execpath
-  const args = ['ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund']
+  // The modules run under the Node 26 that is among them, so this one's age is no reason to warn.
+  const quiet = ['--no-audit', '--no-fund', '--loglevel=error', '--no-engine-strict']
+  const args = ['ci', '--include=dev', '--include=optional', ...quiet]
   const [file, before] = npm?.endsWith('.js') ? [process.execPath, [npm]] : ['npm', []]
   run(file, [...before, ...args], 'installing npm modules', process.env)
   requireNodeDirectory()
