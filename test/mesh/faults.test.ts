@@ -233,7 +233,6 @@ for (const [path, node] of [
       1,
       'the broken transfer',
     )
-    mesh[node].pods.splice(mesh[node].pods.indexOf(gone), 1)
     mesh.lab.config.remove('pod-default-gone.yaml')
     await mesh.remove('gone.yaml')
   })
