@@ -75,8 +75,9 @@ export interface Datapath {
    * (`workload-removed`); also when its namespace is gone already. */
   withdraw(uid: string): Promise<void>
   /** Withdraws the pods of an agent before this one that this one has not enrolled; returns how
-   * many. To be called once those that still belong to the mesh are enrolled. */
-  withdrawUnclaimed(): Promise<number>
+   * many. `keep` names workloads that are still to be enrolled; what an earlier agent enrolled for
+   * them stays, refused, until they are, and then leaves if they are elsewhere by now. */
+  withdrawUnclaimed(keep?: ReadonlySet<string>): Promise<number>
   /** Takes a dead worker's listeners out of the choice. */
   silenceWorker(worker: number): void
   /** New listeners for a replacement worker, in every pod. */

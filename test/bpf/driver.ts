@@ -127,7 +127,7 @@ const commands: Record<string, (input: any) => unknown> = {
     namespaces.get(uid)?.close()
     namespaces.delete(uid)
   },
-  withdrawUnclaimed: () => datapath.withdrawUnclaimed(),
+  withdrawUnclaimed: (keep: string[] | null) => datapath.withdrawUnclaimed(new Set(keep)),
   generation: (wanted: WantedMaps) => datapath.applyGeneration(wanted),
   denials: (wanted: WantedMaps) => datapath.applyDenials(wanted),
   counters: () => datapath.counters(),

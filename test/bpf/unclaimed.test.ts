@@ -88,6 +88,21 @@ test.serial('a pod that the next agent does not enrol is withdrawn', async (t) =
   t.true(JSON.parse(stdout).ok)
 })
 
+test.serial('one that is still to be enrolled is kept, until it is elsewhere', async (t) => {
+  const { pod: first, before } = await enrolled('moving')
+  const during = await traces(first)
+  await stage.replaceDriver()
+  await stage.begin()
+  t.is(await stage.driver.call('withdrawUnclaimed', ['moving']), 0)
+  t.deepEqual(await traces(first), during)
+  const second = await stage.node.pod('second')
+  const { netns, addresses } = second
+  await stage.driver.call('enrol', { uid: 'moving', netns, addresses })
+  t.deepEqual(await traces(first), before)
+  t.deepEqual(await traces(second), during)
+  t.is(await mapSize('weft_enrolled'), 1)
+})
+
 test.serial('its namespace is found by a name when no process is in it', async (t) => {
   const pod = await stage.node.pod('empty')
   const before = await traces(pod)

@@ -7,7 +7,7 @@ import type { AccessEntry } from '../../model/access-entry.ts'
 import { LIMITS } from '../../model/limits.ts'
 import { REASONS, type Reason } from '../../model/reason.ts'
 import type { WantedMaps } from '../../model/wanted-maps.ts'
-import { ABI_VERSION, CONFIG, COSTS, LISTENING_KEY, WORKERS } from '../abi.ts'
+import { ABI_VERSION, CONFIG, COSTS, LISTENING_KEY, POD, WORKERS } from '../abi.ts'
 import type {
   Datapath,
   DatapathPaths,
@@ -28,6 +28,7 @@ import { Programs, pinsOf } from './load.ts'
 import { type PinnedPod, pinnedPods } from './pinned.ts'
 import {
   closeListeners,
+  cookieKey,
   hideListeners,
   openListeners,
   type PodState,
@@ -45,6 +46,7 @@ export interface DatapathParts {
 /** Cost of one more connection for workers that share evenly. */
 const EVEN_COST = 256
 const FIRST = Buffer.alloc(4)
+const isGone = ({ inode }: PinnedPod): boolean => inode === 0
 
 export function openDatapath(parts: DatapathParts, paths: DatapathPaths): Datapath {
   return new KernelDatapath(parts, paths)
@@ -84,7 +86,7 @@ class KernelDatapath implements Datapath {
     requireInside(this.#paths.agentCgroup)
     const before = pinnedPods(this.#kernel, this.#paths.pins)
     this.#programs.load()
-    const kept = new Set(this.#pinned().map(({ cookie }) => cookie))
+    const kept = new Set(pinnedPods(this.#kernel, this.#paths.pins).map(({ cookie }) => cookie))
     this.#replaced = before.filter(({ cookie, inode }) => inode !== 0 && !kept.has(cookie))
     this.#ids = new WorkloadIds(
       { log: this.#log, highWater: pinnedHighWater(this.#kernel, pinsOf(this.#paths.pins).maps) },
@@ -95,7 +97,7 @@ class KernelDatapath implements Datapath {
     // Settings of an agent before this one stay in force until `configure`.
     this.#writeConfig({ ...config })
     await this.#programs.attach(this.#paths)
-    await this.#collect()
+    await this.#collect(isGone)
     this.#ring = this.#kernel.readRing(this.#programs.map('weft_events'), (record) =>
       this.#report(record),
     )
@@ -136,6 +138,8 @@ class KernelDatapath implements Datapath {
       this.#pods.set(pod.uid, state)
       const { cookie } = pod.namespace
       this.#replaced = this.#replaced.filter((replaced) => replaced.cookie !== cookie)
+      // Where an agent before this one enrolled it.
+      await this.#collect((earlier) => this.#workloadAt(earlier.cookie) === workload)
       return { uid: pod.uid, cookie: pod.namespace.cookie, listeners: [...state.listeners] }
     })
   }
@@ -150,12 +154,17 @@ class KernelDatapath implements Datapath {
   withdraw(uid: string): Promise<void> {
     return this.#inTurn(async () => {
       await this.#withdraw(uid)
-      await this.#collect()
+      await this.#collect(isGone)
     })
   }
 
-  withdrawUnclaimed(): Promise<number> {
-    return this.#inTurn(() => this.#withdrawUnclaimed())
+  withdrawUnclaimed(keep: ReadonlySet<string> = new Set()): Promise<number> {
+    return this.#inTurn(() =>
+      this.#collect((pod) => {
+        const uid = this.#knownIds().uidOf(this.#workloadAt(pod.cookie))
+        return uid === undefined || !keep.has(uid) || this.#pods.has(uid)
+      }),
+    )
   }
 
   silenceWorker(worker: number): void {
@@ -250,7 +259,7 @@ class KernelDatapath implements Datapath {
       this.#ring = undefined
       if (mode === 'remove') {
         for (const uid of [...this.#pods.keys()]) await this.#withdraw(uid)
-        await this.#withdrawUnclaimed()
+        await this.#collect(() => true)
         this.#programs.remove()
         this.#ids.remove()
       } else {
@@ -271,26 +280,20 @@ class KernelDatapath implements Datapath {
     await new Enrolment(this.#enrolmentParts()).leave(state)
   }
 
-  /** Cleans up after pods of an earlier agent that this one never saw and whose namespace is gone. */
-  async #collect(): Promise<void> {
-    const gone = this.#unclaimed().filter(({ inode }) => inode === 0)
-    await new Enrolment(this.#enrolmentParts()).collect(gone)
-  }
-
-  async #withdrawUnclaimed(): Promise<number> {
-    const unclaimed = this.#unclaimed()
-    this.#replaced = []
-    await new Enrolment(this.#enrolmentParts()).collect(unclaimed)
-    return unclaimed.length
-  }
-
-  #unclaimed(): readonly PinnedPod[] {
+  /** Withdraws pods of an agent before this one, of those that this one has not enrolled. */
+  async #collect(isWanted: (pod: PinnedPod) => boolean): Promise<number> {
     const known = new Set([...this.#pods.values()].map(({ namespace }) => namespace.cookie))
-    return [...this.#pinned(), ...this.#replaced].filter(({ cookie }) => !known.has(cookie))
+    const pinned = pinnedPods(this.#kernel, this.#paths.pins, known)
+    const chosen = [...pinned, ...this.#replaced].filter(isWanted)
+    this.#replaced = this.#replaced.filter((pod) => !chosen.includes(pod))
+    await new Enrolment(this.#enrolmentParts()).collect(chosen)
+    return chosen.length
   }
 
-  #pinned(): readonly PinnedPod[] {
-    return pinnedPods(this.#kernel, this.#paths.pins)
+  /** Number of the workload that is enrolled in a namespace; 0 when none is. */
+  #workloadAt(cookie: bigint): number {
+    const pod = this.#programs.map('weft_pods').lookup(cookieKey(cookie))
+    return pod === undefined ? 0 : POD.decode(pod).workload
   }
 
   #publish(wanted: WantedMaps): void {

@@ -15,14 +15,21 @@ export interface PinnedPod {
   readonly inode: number
 }
 
-/** The pods that have pins below `root`. */
-export function pinnedPods(kernel: Kernel, root: string): readonly PinnedPod[] {
+/** The pods that have pins below `root`, without those of `known` cookies. */
+export function pinnedPods(
+  kernel: Kernel,
+  root: string,
+  known: ReadonlySet<bigint> = new Set(),
+): readonly PinnedPod[] {
   const { pods } = pinsOf(root)
   if (!existsSync(pods)) return []
-  return readdirSync(pods).map((name) => ({
-    cookie: BigInt(name),
-    inode: linkInfoAt(kernel, join(pods, name, 'lookup'))?.netnsInode ?? 0,
-  }))
+  const cookies = readdirSync(pods).map(BigInt)
+  return cookies
+    .filter((cookie) => !known.has(cookie))
+    .map((cookie) => ({
+      cookie,
+      inode: linkInfoAt(kernel, join(pods, String(cookie), 'lookup'))?.netnsInode ?? 0,
+    }))
 }
 
 /** Opens the pod's namespace; undefined when nothing that lives in it or names it is found. */
