@@ -1,7 +1,7 @@
 import test from 'ava'
 import { isKernelNewEnough, kernelProblems, machineProblems, problems } from './checks.mjs'
 import { cgroup2Mount, mountPoints } from './facts.mjs'
-import { isDebianLike, missingRows } from './packages.mjs'
+import { isDebianLike, missingRows, systemDirectories } from './packages.mjs'
 import { isInstalled } from './stamps.mjs'
 
 const GOOD = {
@@ -127,4 +127,9 @@ test('compares installed modules with the lock file', (t) => {
       'node_modules/other-cpu': { version: '1.0.0', optional: true },
     }),
   )
+})
+
+test('commands are those of the system, not of npm modules', (t) => {
+  const path = '/a b/weft/node_modules/.bin:/a b/node_modules/.bin:/usr/local/bin:/usr/bin'
+  t.deepEqual(systemDirectories(path), ['/usr/local/bin', '/usr/bin', '/usr/sbin', '/sbin'])
 })

@@ -50,10 +50,16 @@ export function missingRows(isPackageInstalled, needed = NEEDED) {
 
 /** Commands that no directory of PATH has; for distributions we do not install on. */
 export function missingCommands(path = process.env.PATH ?? '') {
-  const directories = [...path.split(':'), '/usr/sbin', '/sbin']
+  const directories = systemDirectories(path)
   return NEEDED.map((row) => row.command).filter(
     (name) => name !== '' && !directories.some((d) => existsSync(join(d, name))),
   )
+}
+
+/** PATH without what npm puts first: a module brings another `nft`. */
+export function systemDirectories(path = process.env.PATH ?? '') {
+  const directories = path.split(':').filter((each) => !each.endsWith('/node_modules/.bin'))
+  return [...directories, '/usr/sbin', '/sbin']
 }
 
 /**

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { bundledNodeDirectory, nodePackageName } from '../bin/find-node.mjs'
 import { kernelProblems, machineProblems } from './checks.mjs'
 import { kernelFacts, machineFacts } from './facts.mjs'
-import { installPackages, provideBpftool } from './packages.mjs'
+import { installPackages, provideBpftool, systemDirectories } from './packages.mjs'
 import { hashInputs, isInstalled, isStamped, writeStamp } from './stamps.mjs'
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -43,8 +43,7 @@ export async function setup({ goal = 'all', command = 'npm run setup' } = {}) {
 /** Environment for everything that runs after set-up: `node` is Node 26, tools are found. */
 export function toolEnvironment() {
   const nodeDirectory = join(requireNodeDirectory(), 'bin')
-  const path = [nodeDirectory, TOOLS, join(ROOT, 'node_modules', '.bin'), process.env.PATH]
-  return { ...process.env, PATH: `${path.join(':')}:/usr/sbin:/sbin` }
+  return { ...process.env, PATH: [nodeDirectory, TOOLS, ...systemDirectories()].join(':') }
 }
 
 export function node26() {
