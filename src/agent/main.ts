@@ -111,6 +111,7 @@ async function build(
   parts.watch.start()
   steps.push(() => parts.watch.stop())
   await parts.enroller.reconcile()
+  await parts.collectForgotten()
   return { reload: () => source.reload(), status: () => parts.status() }
 }
 

@@ -118,6 +118,15 @@ export class AgentParts {
     )
   }
 
+  /** Takes out what an agent before this one enrolled and no workload of this node claims. */
+  async collectForgotten(): Promise<void> {
+    const workloads = [...(this.#applier.tables?.workloads.values() ?? [])]
+    const own = workloads.filter(({ node }) => node === this.#options.nodeName)
+    const { datapath, log } = this.#grounds
+    const withdrawn = await datapath.withdrawUnclaimed(new Set(own.map(({ uid }) => uid)))
+    if (withdrawn > 0) log.info('enrolment.collected', { withdrawn })
+  }
+
   reportDirect(entry: AccessEntry): void {
     this.accessLog.write(completeDirectEntry(entry, this.#applier.tables))
   }
