@@ -55,7 +55,10 @@ export function updateRecord(state: string, record: RunRecord): void {
 export async function undoRun(state: string, record: RunRecord): Promise<void> {
   await emptyCgroup(record.cgroup)
   unregister(record.configDirectory, record)
-  await markVanishes(enrolmentMark(state, record), LEAVE_TIMEOUT_MS)
+  const mark = enrolmentMark(state, record)
+  await markVanishes(mark, LEAVE_TIMEOUT_MS)
+  // A dead agent takes none back, and the next run of this name must not believe it.
+  rmSync(mark, { force: true })
   removeNetwork(record.network)
   removeBridgeIfUnused()
   for (const address of record.addresses) releaseAddress(addressDirectory(state), address)
