@@ -87,12 +87,21 @@ export function serviceResource(
   }
 }
 
-/** Makes the workload, and the services it serves, known to the mesh. */
-export function register(configDirectory: string, request: RunRequest): void {
+/**
+ * Makes the workload, and the services it serves, known to the mesh. Returns the services' virtual
+ * addresses by name.
+ */
+export function register(
+  configDirectory: string,
+  request: RunRequest,
+): ReadonlyMap<string, string> {
   const root = join(configDirectory, 'run')
-  const services = Map.groupBy(request.services, (service) => service.name)
-  for (const [name, ports] of services) registerService(root, request.namespace, name, ports)
+  const addresses = new Map<string, string>()
+  for (const [name, ports] of Map.groupBy(request.services, (service) => service.name)) {
+    addresses.set(name, registerService(root, request.namespace, name, ports))
+  }
   writeWhole(podFile(root, request), stringify(podResource(request)))
+  return addresses
 }
 
 /** Takes back what `register` wrote; services stay while another workload serves them. */
@@ -122,20 +131,16 @@ function registerService(
   namespace: string,
   name: string,
   ports: readonly ServiceRequest[],
-): void {
+): string {
   const file = serviceFile(root, namespace, name)
   const existing = readResource(file)
-  const wanted = serviceResource(
-    namespace,
-    name,
-    ports,
-    existing?.spec?.clusterIP ?? freeVip(root, `${namespace}/${name}`),
-  )
+  const address = existing?.spec?.clusterIP ?? freeVip(root, `${namespace}/${name}`)
+  const wanted = serviceResource(namespace, name, ports, address)
   if (existing === undefined) {
     writeWhole(file, stringify(wanted))
-    return
+    return address
   }
-  if (JSON.stringify(existing) === JSON.stringify(wanted)) return
+  if (JSON.stringify(existing) === JSON.stringify(wanted)) return address
   throw new MeshError(
     'run.service',
     `service ${namespace}/${name} is already run with other ports (${file}): give the same --service, or another name`,

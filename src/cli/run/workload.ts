@@ -52,7 +52,12 @@ export async function runWorkload(request: WorkloadRequest): Promise<number> {
     ensureBridge(request.pools)
     makeNetwork(record.network, addresses)
     const cgroup = markName(request.namespace, request.name)
-    register(request.configDirectory, { ...request, addresses: record.addresses, cgroup })
+    const services = register(request.configDirectory, {
+      ...request,
+      addresses: record.addresses,
+      cgroup,
+    })
+    tellAddresses(request, record, services)
     const launched = launch(record.network.namespace, record.cgroup, request.command)
     interruption.tell(launched)
     await enrolled(request, launched)
@@ -77,6 +82,20 @@ function firstRecord(request: WorkloadRequest): RunRecord {
     addresses: [],
     services: [...new Set(request.services.map((service) => service.name))],
   }
+}
+
+/** There are no names to call yet. On standard error: the other stream is the program's. */
+function tellAddresses(
+  { namespace, name, services }: WorkloadRequest,
+  { addresses }: RunRecord,
+  virtual: ReadonlyMap<string, string>,
+): void {
+  const lines = [`${namespace}/${name} has the address ${addresses.join(' and ')}`]
+  for (const service of services) {
+    const address = virtual.get(service.name)
+    lines.push(`service ${namespace}/${service.name} is at ${address} port ${service.port}`)
+  }
+  process.stderr.write(lines.map((line) => `weft: ${line}\n`).join(''))
 }
 
 async function enrolled(request: WorkloadRequest, launched: Launched): Promise<void> {
