@@ -94,6 +94,15 @@ export function client(
   return argv
 }
 
+/**
+ * Sends to a `sink` as much as it takes, at most `bytes`, without ever waiting in a send: says
+ * `blocked BYTES` whenever nothing could be sent for half a second, and stops at a line on standard
+ * input; then compares checksums and reports `bytes`.
+ */
+export function push(host: string, port: number, bytes: number): string[] {
+  return [PYTHON, '-u', file('client.py'), 'push', host, String(port), '--bytes', String(bytes)]
+}
+
 /** A destination and the name that its `identity` server answers with. */
 export interface Destination {
   readonly host: string

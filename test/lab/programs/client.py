@@ -7,6 +7,7 @@ import json
 import select
 import socket
 import struct
+import sys
 import threading
 import time
 
@@ -126,6 +127,27 @@ def send(options):
     return {"ok": answer == wanted, "answer": answer, "seconds": time.monotonic() - started}
 
 
+def push(options):
+    sock, digest, total = connected(options), hashlib.sha256(), 0
+    sock.setblocking(False)
+    block, finish = bytes(range(251)) * 261, False
+    while not finish and total < options.bytes:
+        readable, writable, _ = select.select([sys.stdin], [sock], [], 0.5)
+        finish = bool(readable)
+        if writable:
+            # The pattern goes on where the last send stopped.
+            start = total % 251
+            sent = sock.send(block[start:])
+            digest.update(block[start : start + sent])
+            total += sent
+        elif not finish:
+            print(f"blocked {total}", flush=True)
+    sock.settimeout(60)
+    sock.shutdown(socket.SHUT_WR)
+    answer = read_all(sock).decode().split()
+    return {"ok": answer == [str(total), digest.hexdigest()], "answer": answer, "bytes": total}
+
+
 def fetch(options):
     sock, digest, total = connected(options), hashlib.sha256(), 0
     sock.sendall(f"{options.bytes}\n".encode())
@@ -159,6 +181,7 @@ MODES = {
     "banner": banner,
     "late": late,
     "send": send,
+    "push": push,
     "fetch": fetch,
     "reset": reset,
     "connect": connect,
