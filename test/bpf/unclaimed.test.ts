@@ -103,6 +103,18 @@ test.serial('one that is still to be enrolled is kept, until it is elsewhere', a
   t.is(await mapSize('weft_enrolled'), 1)
 })
 
+test.serial('one that is waited for in vain is forgotten with its namespace', async (t) => {
+  const { pod } = await enrolled('waited')
+  await stage.replaceDriver()
+  await stage.begin()
+  t.is(await stage.driver.call('withdrawUnclaimed', ['waited']), 0)
+  await pod.remove()
+  await enrolled('next')
+  t.is(podPins(), 1)
+  t.is(await mapSize('weft_pods'), 1)
+  t.is(await mapSize('weft_enrolled'), 1)
+})
+
 test.serial('its namespace is found by a name when no process is in it', async (t) => {
   const pod = await stage.node.pod('empty')
   const before = await traces(pod)

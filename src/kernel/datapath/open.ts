@@ -138,8 +138,10 @@ class KernelDatapath implements Datapath {
       this.#pods.set(pod.uid, state)
       const { cookie } = pod.namespace
       this.#replaced = this.#replaced.filter((replaced) => replaced.cookie !== cookie)
-      // Where an agent before this one enrolled it.
-      await this.#collect((earlier) => this.#workloadAt(earlier.cookie) === workload)
+      // Where an agent before this one enrolled it, and what ended since.
+      await this.#collect(
+        (earlier) => isGone(earlier) || this.#workloadAt(earlier.cookie) === workload,
+      )
       return { uid: pod.uid, cookie: pod.namespace.cookie, listeners: [...state.listeners] }
     })
   }
