@@ -112,6 +112,7 @@ async function build(
   steps.push(() => parts.watch.stop())
   await parts.enroller.reconcile()
   await parts.collectForgotten()
+  steps.push(() => parts.stopCollecting())
   return { reload: () => source.reload(), status: () => parts.status() }
 }
 

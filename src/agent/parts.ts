@@ -2,7 +2,7 @@
 import { readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import type { CellBoard } from '../base/cells.ts'
-import { systemClock } from '../base/clock.ts'
+import { systemClock, type Timer } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { errorText } from '../base/mesh-error.ts'
 import { systemRandom } from '../base/random.ts'
@@ -41,6 +41,7 @@ export interface Grounds {
 /** Directories below a watched cgroup that are looked at. */
 const CGROUP_DEPTH_MAX = 4
 const WORKER_HEAP_MAX_MB = 2_048
+const COLLECT_MS = 60_000
 
 export class AgentParts {
   readonly accessLog: AccessLog
@@ -54,6 +55,7 @@ export class AgentParts {
   readonly #keeper: CertificateKeeper
   readonly #identities: IdentityDesk
   readonly #applier: Applier
+  #collecting: Timer | undefined
 
   constructor(options: AgentOptions, grounds: Grounds) {
     const { log } = grounds
@@ -118,13 +120,23 @@ export class AgentParts {
     )
   }
 
-  /** Takes out what an agent before this one enrolled and no workload of this node claims. */
+  /** Takes out what an agent before this one enrolled and no workload of this node claims, now
+   * and from time to time: their namespaces may end while they are waited for. */
   async collectForgotten(): Promise<void> {
     const workloads = [...(this.#applier.tables?.workloads.values() ?? [])]
     const own = workloads.filter(({ node }) => node === this.#options.nodeName)
     const { datapath, log } = this.#grounds
     const withdrawn = await datapath.withdrawUnclaimed(new Set(own.map(({ uid }) => uid)))
     if (withdrawn > 0) log.info('enrolment.collected', { withdrawn })
+    this.#collecting = systemClock.after(COLLECT_MS, () => {
+      this.collectForgotten().catch((error) =>
+        log.warn('enrolment.collect-failed', { error: errorText(error) }),
+      )
+    })
+  }
+
+  stopCollecting(): void {
+    this.#collecting?.cancel()
   }
 
   reportDirect(entry: AccessEntry): void {
