@@ -273,7 +273,11 @@ test('agents that are told to end leave nothing', async (t) => {
   for (const pod of [caller, near, far]) {
     const rules = await pod.exec(['sh', '-c', 'ip rule; ip -6 rule; ip route show table all'])
     t.notRegex(rules.stdout, /0x111|table 100/)
-    t.deepEqual(await sockets(pod), pod === caller ? [] : [`LISTEN ${ECHO}`, `LISTEN ${IDENTITY}`])
+    const expected = pod === caller ? [] : [`LISTEN ${ECHO}`, `LISTEN ${IDENTITY}`]
+    await mesh.lab.waitUntil(
+      async () => String(await sockets(pod)) === String(expected),
+      `the last sockets of ${pod.name} to go`,
+    )
   }
   const plain = await call(caller, programs.client('banner', far.ip, IDENTITY))
   t.deepEqual(seenBy(plain).remote, { ip: caller.ip, port: plain.local?.[1] ?? 0 })

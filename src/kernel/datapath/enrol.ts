@@ -24,7 +24,7 @@ import {
   showEnrolled,
   stampOf,
 } from './pod.ts'
-import { endOwnDirect, endStranded, type SweepParts, tagInherited } from './sweep.ts'
+import { endOwn, endStranded, type SweepParts, tagInherited } from './sweep.ts'
 
 export interface EnrolmentParts extends SweepParts {
   readonly log: Log
@@ -97,7 +97,7 @@ export class Enrolment {
     await step('close', () => closeListeners(kernel, all))
     // From the source's side first: it reports the end. Nothing new can come since `enrolled`.
     await step('direct to', () => endStranded(this.#parts, this.#parts.others))
-    await step('direct of', () => endOwnDirect(this.#parts, state))
+    await step('own', () => endOwn(this.#parts, state))
     await step('detach', () => detachPod(kernel, this.#directory(cookie)))
     await step('listening', () => forgetListening(this.#parts, cookie))
     await step('routes', () => removeRoutes(kernel, state.namespace))

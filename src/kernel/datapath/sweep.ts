@@ -9,6 +9,8 @@ import { cookieKey, isEnrolledAt, type PodState } from './pod.ts'
 
 /** enum TCP_CLOSE. */
 const TCP_CLOSE = 7
+/** FIN_WAIT1, FIN_WAIT2, LAST_ACK and CLOSING. */
+const FIN_SENT: ReadonlySet<number> = new Set([4, 5, 9, 11])
 const COOKIE_BYTES = 8
 
 export interface SweepParts {
@@ -56,6 +58,13 @@ export async function listDirect(
 const isDirect = ({ kind, state }: Listed): boolean =>
   kind === SOCK_KINDS.direct && state !== TCP_CLOSE
 
+/** A delivery of the agent has no source of its own number. */
+const isDirectServer = ({ kind, source }: Listed): boolean =>
+  kind === SOCK_KINDS.accepted && source !== 0
+
+const isClosing = ({ kind, state }: Listed): boolean =>
+  (kind === SOCK_KINDS.accepted || kind === SOCK_KINDS.agent) && FIN_SENT.has(state)
+
 type Listed = ReturnType<typeof LISTED.decode>
 
 async function listSockets(parts: SweepParts, namespace: Namespace): Promise<Listed[]> {
@@ -98,11 +107,14 @@ export async function endStranded(parts: SweepParts, pods: readonly PodState[]):
   return ended
 }
 
-/** Ends both ends of direct connections that are in the pod's own namespace. */
-export async function endOwnDirect(parts: SweepParts, pod: PodState): Promise<number> {
+/**
+ * Ends both ends of direct connections that are in the pod's own namespace, and what programs have
+ * closed but the agent's half has not acknowledged: without the routes it never will. Other
+ * captured and delivered connections are the workers' to end.
+ */
+export async function endOwn(parts: SweepParts, pod: PodState): Promise<number> {
   const own = (await listSockets(parts, pod.namespace)).filter(
-    // What the agent delivered has no source of its own number, and is the workers' to end.
-    (listed) => isDirect(listed) || (listed.kind === SOCK_KINDS.accepted && listed.source !== 0),
+    (listed) => isDirect(listed) || isDirectServer(listed) || isClosing(listed),
   )
   if (own.length === 0) return 0
   const connections = own.map((listed) => connectionOf(listed, NAMELESS))
