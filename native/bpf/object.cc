@@ -84,6 +84,7 @@ napi_value LoadObject(napi_env env, napi_callback_info info) {
   options.max_entries = args.UintPairs(5);
   options.all_programs = !args.Present(6);
   if (!options.all_programs) options.programs = args.TextList(6);
+  if (!args.Whole()) return nullptr;
 
   ObjectPtr object;
   Status status = Open(args.Data(0), name, &object);

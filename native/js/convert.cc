@@ -8,8 +8,15 @@
 namespace weft {
 namespace {
 
+// Whether this thread is being terminated, noticed while reading an argument.
+thread_local bool thread_ends = false;
+
 void Require(napi_status status, const char* what) {
   if (status == napi_ok) return;
+  // A thread may be terminated at any instruction, also after it has called us. Node then refuses
+  // to read lists, which may run JavaScript; that is no mistake of ours.
+  if (status == napi_pending_exception || status == napi_cannot_run_js) thread_ends = true;
+  if (thread_ends) return;
   std::fprintf(stderr, "weft addon: argument is not %s (status %d)\n", what, status);
   std::abort();
 }
@@ -36,7 +43,7 @@ uint32_t LengthOf(napi_env env, napi_value array) {
 }
 
 napi_value At(napi_env env, napi_value array, uint32_t at) {
-  napi_value value;
+  napi_value value = nullptr;
   Require(napi_get_element(env, array, at, &value), "an element");
   return value;
 }
@@ -58,8 +65,10 @@ Args::Args(napi_env env, napi_callback_info info) : env_(env) {
   Require(napi_get_cb_info(env, info, &count, values_, nullptr, nullptr), "readable");
 }
 
+bool Args::Whole() const { return !thread_ends; }
+
 bool Args::Present(size_t at) const {
-  napi_valuetype type;
+  napi_valuetype type = napi_undefined;
   Require(napi_typeof(env_, values_[at], &type), "readable");
   return type != napi_undefined;
 }

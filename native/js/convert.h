@@ -24,6 +24,9 @@ class Args {
 
   napi_env env() const { return env_; }
   napi_value operator[](size_t at) const { return values_[at]; }
+  // False once this thread is being terminated: what was read from lists since then is not what
+  // the caller gave, and nobody awaits the result.
+  bool Whole() const;
   // False for undefined.
   bool Present(size_t at) const;
   int32_t Int(size_t at) const;

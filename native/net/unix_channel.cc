@@ -36,6 +36,7 @@ napi_value UnixSend(napi_env env, napi_callback_info info) {
   Bytes bytes = args.Data(1);
   message.bytes.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   std::vector<int> fds = args.IntList(2);
+  if (!args.Whole()) return nullptr;
   if (fds.size() > kFdsMax) return Throw(env, Status::Failed(EINVAL, "sendmsg SCM_RIGHTS"));
   for (int fd : fds) {
     // Duplicates, because the caller may close its own while the message waits.

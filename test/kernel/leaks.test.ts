@@ -9,6 +9,7 @@ import { execute, openNativeRig } from './rig.ts'
 
 const LOADS = 100
 const WORKERS = 50
+const READERS = 20
 
 let rig: Rig
 test.before(async () => {
@@ -120,6 +121,20 @@ async function startAndEnd(
   await worker.terminate()
   rmSync(unixPath, { force: true })
 }
+
+test.serial('a thread terminated while the addon reads a list ends alone', async (t) => {
+  for (let at = 0; at < READERS; at++) {
+    const unixPath = `${rig.scratch}/list-${at}`
+    const worker = new Worker(new URL('./list-worker.ts', import.meta.url), {
+      workerData: { unixPath },
+    })
+    await once(worker, 'message')
+    await new Promise((resolve) => setTimeout(resolve, at % 10))
+    await worker.terminate()
+    rmSync(unixPath, { force: true })
+  }
+  t.pass() // otherwise the whole process would have been aborted
+})
 
 function mapExists(id: number): boolean {
   try {
