@@ -356,7 +356,11 @@ test('a first start beside a broken policy ends with one message, as weft check 
   t.is((await check(config.directory)).code, 0)
 })
 
-const NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
+/** Somebody else, who may yet read the clone: below /root nobody may. */
+const NOBODY = [
+  ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'],
+  ...['--inh-caps=+dac_read_search', '--ambient-caps=+dac_read_search'],
+]
 
 const STARTS: readonly (readonly [
   name: string,
