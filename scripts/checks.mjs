@@ -13,6 +13,7 @@ export const KERNEL_MINIMUM = [6, 6]
  * @property {boolean} btf whether /sys/kernel/btf/vmlinux exists
  * @property {string | null} cgroup2 mount point of cgroup v2, if any
  * @property {string} cgroup2Error why it could not be mounted, '' if unknown
+ * @property {boolean} cgroup2Whole whether that mount shows the whole hierarchy of the machine
  * @property {boolean} bpffs whether a BPF file system is mounted on /sys/fs/bpf
  * @property {string} bpffsError why it could not be mounted, '' if unknown
  * @property {string} bpfError what bpf(2) answered, '' if it works
@@ -64,6 +65,12 @@ export function kernelProblems(facts) {
       `weft needs cgroup v2, and no cgroup2 file system is mounted${because(facts.cgroup2Error)}: ` +
         'boot with systemd.unified_cgroup_hierarchy=1, or run ' +
         '`mount -t cgroup2 none /sys/fs/cgroup/unified` on a hybrid host.',
+    )
+  }
+  if (facts.cgroup2 !== null && !facts.cgroup2Whole) {
+    found.push(
+      `weft needs the whole cgroup hierarchy of the machine, and ${facts.cgroup2} shows only a ` +
+        'part of it: start the container with --cgroupns=host.',
     )
   }
   if (!facts.bpffs) {

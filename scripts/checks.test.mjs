@@ -13,6 +13,7 @@ const GOOD = {
   btf: true,
   cgroup2: '/sys/fs/cgroup',
   cgroup2Error: '',
+  cgroup2Whole: true,
   bpffs: true,
   bpffsError: '',
   bpfError: '',
@@ -29,6 +30,7 @@ const CASES = [
   ['an old kernel', { kernelRelease: '5.10.0-28-amd64' }, /^weft needs Linux 6\.6.*5\.10\.0-28/],
   ['no BTF', { btf: false }, /BTF/],
   ['no cgroup v2', { cgroup2: null, cgroup2Error: 'EPERM' }, /cgroup v2.*\(mounting it.*EPERM\)/],
+  ['a cgroup namespace', { cgroup2Whole: false }, /whole cgroup hierarchy.*--cgroupns=host/],
   ['no bpffs', { bpffs: false }, /mount -t bpf bpf \/sys\/fs\/bpf/],
   ['no bpf(2)', { bpfError: 'EPERM' }, /bpf\(2\) answers EPERM.*--privileged/],
 ]

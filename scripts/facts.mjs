@@ -32,6 +32,8 @@ export function kernelFacts() {
   return {
     cgroup2,
     cgroup2Error,
+    // The root of the whole hierarchy has number 1; that of a cgroup namespace has another.
+    cgroup2Whole: cgroup2 !== null && statSync(cgroup2).ino === 1,
     bpffs: isMounted('bpf', BPFFS),
     bpffsError,
     bpfError: bpfError(),

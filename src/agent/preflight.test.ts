@@ -7,6 +7,7 @@ const GOOD: MachineFacts = {
   kernelRelease: '6.6.0-18-amd64',
   hasBtf: true,
   cgroup2: '/sys/fs/cgroup',
+  isCgroup2Whole: true,
   hasBpffs: true,
 }
 
@@ -19,6 +20,7 @@ const cases: readonly (readonly [string, Partial<MachineFacts>, RegExp | undefin
   ['an almost new kernel', { kernelRelease: '6.5.19' }, /6\.6 or later/],
   ['no type information', { hasBtf: false }, /CONFIG_DEBUG_INFO_BTF/],
   ['no cgroup v2', { cgroup2: undefined }, /mount -t cgroup2/],
+  ['a cgroup namespace', { isCgroup2Whole: false }, /cgroup hierarchy.*--cgroupns=host/],
   ['no bpffs', { hasBpffs: false }, /mount -t bpf/],
 ]
 

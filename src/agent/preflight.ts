@@ -1,6 +1,6 @@
 // What the machine must offer before an agent can start: a pure judgement over facts, and the
 // reading of those facts. Each sentence names the lack and its remedy.
-import { existsSync, readFileSync, statfsSync } from 'node:fs'
+import { existsSync, readFileSync, statfsSync, statSync } from 'node:fs'
 import { release } from 'node:os'
 
 export interface MachineFacts {
@@ -11,6 +11,8 @@ export interface MachineFacts {
   readonly hasBtf: boolean
   /** Mount point of cgroup v2; undefined when it is mounted nowhere. */
   readonly cgroup2: string | undefined
+  /** Whether that mount shows the whole hierarchy, not a cgroup namespace's part of it. */
+  readonly isCgroup2Whole: boolean
   readonly hasBpffs: boolean
 }
 
@@ -37,6 +39,9 @@ export function unmetNeed(facts: MachineFacts): string | undefined {
   if (facts.cgroup2 === undefined) {
     return 'weft needs cgroup v2, but it is not mounted: run `mount -t cgroup2 none /sys/fs/cgroup/unified`.'
   }
+  if (!facts.isCgroup2Whole) {
+    return `weft needs the whole cgroup hierarchy of the machine, but ${facts.cgroup2} shows only a part of it: start the container with --cgroupns=host.`
+  }
   if (!facts.hasBpffs) {
     return 'weft needs the BPF file system, but it is not mounted: run `mount -t bpf bpf /sys/fs/bpf`.'
   }
@@ -44,12 +49,15 @@ export function unmetNeed(facts: MachineFacts): string | undefined {
 }
 
 export function machineFacts(bpffs = '/sys/fs/bpf'): MachineFacts {
+  const cgroup2 = cgroup2Mount(readMounts())
   return {
     platform: process.platform,
     uid: process.getuid?.() ?? -1,
     kernelRelease: release(),
     hasBtf: existsSync('/sys/kernel/btf/vmlinux'),
-    cgroup2: cgroup2Mount(readMounts()),
+    cgroup2,
+    // BPF counts a cgroup's depth from the root of all, which has number 1.
+    isCgroup2Whole: cgroup2 !== undefined && statSync(cgroup2).ino === 1,
     hasBpffs: isBpffs(bpffs),
   }
 }
