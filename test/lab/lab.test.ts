@@ -205,6 +205,25 @@ test('a cut link loses packets until it is restored', async (t) => {
   t.pass()
 })
 
+test('a new pod does not change the address under which others know their gateway', async (t) => {
+  const address = async () => {
+    const { stdout } = await one.exec(['ip', 'link', 'show', 'dev', 'pods0'])
+    return /link\/ether (\S+)/.exec(stdout)?.[1]
+  }
+  const before = await address()
+  const low = await one.pod('low')
+  // The lowest there can be, which a bridge without an address of its own would take.
+  await one.exec([
+    'sh',
+    '-ec',
+    `d=p${one.pods.length}
+    ip link set $d nomaster; ip link set $d address 02:00:00:00:00:01; ip link set $d master pods0`,
+  ])
+  t.truthy(before)
+  t.is(await address(), before)
+  await low.remove()
+})
+
 test('packets past the stack reach another pod while nothing guards', async (t) => {
   const capture = await lab.capture(two)
   const { stdout } = await a.exec(['ip', 'neigh', 'show', one.addresses.gateway4])

@@ -8,7 +8,9 @@ export const DEVICE = 'eth0'
 export const POD_BRIDGE = 'pods0'
 export const WIRE_BRIDGE = 'wire0'
 
-const BRIDGE = 'type bridge stp_state 0 forward_delay 0 mcast_snooping 0'
+/** With an address of its own: else it takes the lowest of its ports', so that a new pod could change
+ * the gateway's under pods which remember it. */
+const BRIDGE = 'address 0a:00:00:00:00:01 type bridge stp_state 0 forward_delay 0 mcast_snooping 0'
 
 /** Port of a node on the wire's bridge. */
 export function wirePort(node: number): string {
