@@ -84,6 +84,25 @@ test('a policy ends exactly the live connections that it forbids', async (t) => 
   for (const each of [...forbidden, ...others]) await each.close()
 })
 
+test('what was forbidden while the agent was dead ends when it is back, and nothing else', async (t) => {
+  const [agent] = mesh.agents
+  const forbidden = await held(caller, near, 3)
+  const others = await held(friend, near, 3)
+  await agent.kill()
+  for (const each of [forbidden, others]) t.like(await each.use(), { ok: 3, failed: 0 })
+  const rules = [{ from: [{ source: { principals: [principal(caller)] } }] }]
+  mesh.lab.config.write('late.yaml', [
+    authorizationPolicy('no-caller', 'default', { action: 'DENY', rules }),
+  ])
+  await agent.start()
+  await mesh.enrolled(caller, friend, near)
+  await agent.waitForLog(({ event }) => event === 'recheck.direct-ended', 'the judgement')
+  t.like(await forbidden.use(), { ok: 0, failed: 3 })
+  t.like(await others.use(), { ok: 3, failed: 0 })
+  await mesh.remove('late.yaml')
+  for (const each of [forbidden, others]) await each.close()
+})
+
 test('STRICT ends plain text that lives, and nothing else', async (t) => {
   const argv = programs.hold(far.ip, ECHO, 2)
   const plain = await mesh.one.run(argv, { waitFor: 'held 2' })
