@@ -2,51 +2,15 @@ import test from 'ava'
 import { silentLog } from '../base/log.ts'
 import { PersistentMap } from '../base/persistent-map.ts'
 import type { Datapath, DirectConnection } from '../kernel/datapath.ts'
-import type { AuthorizationPolicy, PolicyMatch } from '../model/authorization.ts'
+import { type AuthorizationPolicy, EMPTY_MATCH } from '../model/authorization.ts'
 import { DEFAULT_MESH_SETTINGS } from '../model/mesh-settings.ts'
 import type { Registry, Rules } from '../model/registry.ts'
 import type { Tables } from '../model/tables.ts'
+import { plainWorkload } from '../model/testing/workload.ts'
 import type { Workload } from '../model/workload.ts'
 import { Applier, directAllowed } from './apply.ts'
 
-const workload = (name: string, ip: string): Workload => ({
-  uid: name,
-  name,
-  namespace: 'shop',
-  addresses: [ip],
-  trustDomain: 'cluster.local',
-  serviceAccount: name,
-  node: 'one',
-  network: '',
-  clusterId: '',
-  labels: {},
-  tunnel: 'hbone',
-  hostNetwork: false,
-  status: 'healthy',
-  capacity: 1,
-  locality: { region: '', zone: '', subzone: '' },
-  services: {},
-  workloadName: name,
-  workloadType: 'pod',
-  canonicalName: name,
-  canonicalRevision: '',
-  directPorts: [],
-})
-
-const NOTHING: PolicyMatch = {
-  principals: [],
-  notPrincipals: [],
-  namespaces: [],
-  notNamespaces: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-}
+const workload = (name: string, ip: string): Workload => plainWorkload(name, { addresses: [ip] })
 
 function denyPort(port: number): AuthorizationPolicy {
   return {
@@ -54,7 +18,7 @@ function denyPort(port: number): AuthorizationPolicy {
     name: 'deny',
     namespace: 'shop',
     action: 'deny',
-    rules: [{ clauses: [[{ ...NOTHING, destinationPorts: [port] }]] }],
+    rules: [{ clauses: [[{ ...EMPTY_MATCH, destinationPorts: [port] }]] }],
     dryRun: false,
     origin: 'x.yaml:1',
   }

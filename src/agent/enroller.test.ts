@@ -7,31 +7,12 @@ import type { Datapath } from '../kernel/datapath.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import { DEFAULT_MESH_SETTINGS } from '../model/mesh-settings.ts'
 import type { Tables, TableWorkload } from '../model/tables.ts'
+import { plainWorkload } from '../model/testing/workload.ts'
 import { Enroller } from './enroller.ts'
 
 function workload(name: string, more: Partial<TableWorkload> = {}): TableWorkload {
   return {
-    uid: name,
-    name,
-    namespace: 'shop',
-    addresses: ['10.0.0.1'],
-    trustDomain: 'cluster.local',
-    serviceAccount: name,
-    node: 'one',
-    network: '',
-    clusterId: '',
-    labels: {},
-    tunnel: 'hbone',
-    hostNetwork: false,
-    status: 'healthy',
-    capacity: 1,
-    locality: { region: '', zone: '', subzone: '' },
-    services: {},
-    workloadName: name,
-    workloadType: 'pod',
-    canonicalName: name,
-    canonicalRevision: '',
-    directPorts: [],
+    ...plainWorkload(name),
     match: { kind: 'cgroup', pattern: `shop_${name}` },
     policies: [],
     peer: { mode: 'permissive', ports: {}, by: 'default' },

@@ -54,10 +54,6 @@ export class WorkerPool {
     this.#waiting = data.map(() => new Map())
   }
 
-  get size(): number {
-    return this.#threads.length
-  }
-
   /** Workers that hold everything the mesh knows; a starting replacement is not among them. */
   alive(): readonly number[] {
     return [...this.#serving].sort((a, b) => a - b)

@@ -1,13 +1,10 @@
 // A map that is changed by making a new one: readers of an older version are never disturbed.
 // Buckets are shared between versions, so a change costs one bucket and one array of buckets.
+import { fnv1a } from './fnv.ts'
 
 const BUCKETS = 512
 
-function bucketOf(key: string): number {
-  let hash = 0x811c9dc5
-  for (let at = 0; at < key.length; at++) hash = Math.imul(hash ^ key.charCodeAt(at), 0x01000193)
-  return (hash >>> 0) % BUCKETS
-}
+const bucketOf = (key: string): number => fnv1a(key) % BUCKETS
 
 export class PersistentMap<V> implements Iterable<readonly [string, V]> {
   readonly #buckets: readonly (ReadonlyMap<string, V> | undefined)[]

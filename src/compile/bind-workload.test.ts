@@ -1,4 +1,5 @@
 import test from 'ava'
+import { plainWorkload } from '../model/testing/workload.ts'
 import type { Workload } from '../model/workload.ts'
 import { bindCgroup, globMatches } from './bind-workload.ts'
 
@@ -28,31 +29,12 @@ const workload = (
   name: string,
   pattern: string | undefined,
   more: Partial<Workload> = {},
-): Workload => ({
-  uid: `uid/${name}`,
-  name,
-  namespace: 'shop',
-  addresses: ['10.0.0.1'],
-  trustDomain: 'cluster.local',
-  serviceAccount: name,
-  node: 'one',
-  network: '',
-  clusterId: '',
-  labels: {},
-  tunnel: 'hbone',
-  hostNetwork: false,
-  status: 'healthy',
-  capacity: 1,
-  locality: { region: '', zone: '', subzone: '' },
-  services: {},
-  workloadName: name,
-  workloadType: 'pod',
-  canonicalName: name,
-  canonicalRevision: '',
-  directPorts: [],
-  ...(pattern === undefined ? {} : { match: { kind: 'cgroup', pattern } }),
-  ...more,
-})
+): Workload =>
+  plainWorkload(name, {
+    uid: `uid/${name}`,
+    ...(pattern === undefined ? {} : { match: { kind: 'cgroup', pattern } }),
+    ...more,
+  })
 
 test('binds a cgroup and the cgroups inside it to the one workload that names it', (t) => {
   const web = workload('web', 'shop_web')

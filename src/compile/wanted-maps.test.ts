@@ -1,6 +1,6 @@
 import test from 'ava'
 import fc from 'fast-check'
-import type { AuthorizationPolicy, PolicyMatch } from '../model/authorization.ts'
+import { type AuthorizationPolicy, EMPTY_MATCH, type PolicyMatch } from '../model/authorization.ts'
 import { LIMITS } from '../model/limits.ts'
 import { DEFAULT_MESH_SETTINGS } from '../model/mesh-settings.ts'
 import type { PortProtocol, Service } from '../model/service.ts'
@@ -57,21 +57,6 @@ function service(name: string, fields: Partial<Service> = {}): Service {
   }
 }
 
-const NOTHING: PolicyMatch = {
-  principals: [],
-  notPrincipals: [],
-  namespaces: [],
-  notNamespaces: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-}
-
 function tables(
   workloads: readonly Workload[],
   services: readonly Service[],
@@ -98,7 +83,7 @@ const allowing = (match: Partial<PolicyMatch>): AuthorizationPolicy => ({
   name: 'p',
   namespace: 'shop',
   action: 'allow',
-  rules: [{ clauses: [[{ ...NOTHING, ...match }]] }],
+  rules: [{ clauses: [[{ ...EMPTY_MATCH, ...match }]] }],
   dryRun: false,
   origin: 'x:1',
 })
@@ -143,7 +128,7 @@ const matches: fc.Arbitrary<PolicyMatch> = fc
     },
     { requiredKeys: [] },
   )
-  .map((fields) => ({ ...NOTHING, ...fields }))
+  .map((fields) => ({ ...EMPTY_MATCH, ...fields }))
 
 const policies = fc
   .array(

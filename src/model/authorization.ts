@@ -35,6 +35,22 @@ export interface PolicyMatch {
   readonly notDestinationPorts: readonly number[]
 }
 
+/** No list has a value; a start for making others. By itself it never matches. */
+export const EMPTY_MATCH: PolicyMatch = Object.freeze({
+  principals: [],
+  notPrincipals: [],
+  namespaces: [],
+  notNamespaces: [],
+  serviceAccounts: [],
+  notServiceAccounts: [],
+  sourceIps: [],
+  notSourceIps: [],
+  destinationIps: [],
+  notDestinationIps: [],
+  destinationPorts: [],
+  notDestinationPorts: [],
+})
+
 /** All clauses must hold; a clause holds when any of its matches does; no clauses: always. */
 export interface PolicyRule {
   readonly clauses: readonly (readonly PolicyMatch[])[]

@@ -1,31 +1,17 @@
 import test from 'ava'
-import type {
-  AuthorizationPolicy,
-  PolicyAction,
-  PolicyMatch,
-  PolicyRule,
-  StringMatch,
+import {
+  type AuthorizationPolicy,
+  EMPTY_MATCH,
+  type PolicyAction,
+  type PolicyMatch,
+  type PolicyRule,
+  type StringMatch,
 } from '../model/authorization.ts'
 import type { ConnectionFacts, PeerIdentity, Verdict } from '../model/facts.ts'
 import type { SpiffeId } from '../model/spiffe-id.ts'
 import { authorize, authorizeDryRun, compilePolicies } from './authorize.ts'
 
-const EMPTY: PolicyMatch = {
-  principals: [],
-  notPrincipals: [],
-  namespaces: [],
-  notNamespaces: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-}
-
-const match = (fields: Partial<PolicyMatch>): PolicyMatch => ({ ...EMPTY, ...fields })
+const match = (fields: Partial<PolicyMatch>): PolicyMatch => ({ ...EMPTY_MATCH, ...fields })
 const exact = (value: string): StringMatch => ({ kind: 'exact', value })
 const rule = (...clauses: (readonly PolicyMatch[])[]): PolicyRule => ({ clauses })
 const policy = (
@@ -98,12 +84,12 @@ const orders: readonly (readonly [string, readonly AuthorizationPolicy[], string
   ['a clause without matches always matches', [policy('deny', 'd', [rule([])])], 'deny shop/d'],
   [
     'a match with no fields never matches',
-    [policy('deny', 'd', [rule([EMPTY])])],
+    [policy('deny', 'd', [rule([EMPTY_MATCH])])],
     'allow no-policy',
   ],
   [
     'an empty match beside another is skipped',
-    [policy('deny', 'd', [rule([EMPTY, match({ destinationPorts: [8080] })])])],
+    [policy('deny', 'd', [rule([EMPTY_MATCH, match({ destinationPorts: [8080] })])])],
     'deny shop/d',
   ],
   ['any rule is enough', [policy('deny', 'd', [PORT_9090, PORT_8080])], 'deny shop/d'],

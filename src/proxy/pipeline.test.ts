@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
-import type { AuthorizationPolicy, PolicyMatch } from '../model/authorization.ts'
+import { type AuthorizationPolicy, EMPTY_MATCH, type PolicyMatch } from '../model/authorization.ts'
 import type { TableWorkload } from '../model/tables.ts'
 import { Client } from './testing/client.ts'
 import { pattern } from './testing/collector.ts'
@@ -19,21 +19,6 @@ let block = 0
 function addresses(): { readonly a: string; readonly b: string; readonly c: string; vip: string } {
   const at = ++block
   return { a: `127.9.${at}.1`, b: `127.9.${at}.2`, c: `127.9.${at}.3`, vip: `10.96.${at}.1` }
-}
-
-const EMPTY_MATCH: PolicyMatch = {
-  principals: [],
-  notPrincipals: [],
-  namespaces: [],
-  notNamespaces: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
 }
 
 function policy(

@@ -1,12 +1,13 @@
 // Istio AuthorizationPolicy, as far as it can be judged at L4. A policy that says more is refused
 // whole: half of a restriction is another restriction.
 import { formatCidr, parseCidr } from '../../base/cidr.ts'
-import type {
-  PolicyAction,
-  PolicyMatch,
-  PolicyRule,
-  ServiceAccountMatch,
-  StringMatch,
+import {
+  EMPTY_MATCH,
+  type PolicyAction,
+  type PolicyMatch,
+  type PolicyRule,
+  type ServiceAccountMatch,
+  type StringMatch,
 } from '../../model/authorization.ts'
 import { CHECKS, type CheckName } from '../checks.ts'
 import { didYouMean } from '../closest.ts'
@@ -147,7 +148,7 @@ function parseRule(raw: RawRule, namespace: string, path: FieldPath, report: Rep
   if (raw.to !== undefined) {
     clauses.push(
       raw.to.map(({ operation }) => ({
-        ...NOTHING,
+        ...EMPTY_MATCH,
         destinationPorts: (operation.ports ?? []).map(Number),
         notDestinationPorts: (operation.notPorts ?? []).map(Number),
       })),
@@ -159,24 +160,9 @@ function parseRule(raw: RawRule, namespace: string, path: FieldPath, report: Rep
   return { clauses }
 }
 
-const NOTHING: PolicyMatch = {
-  principals: [],
-  notPrincipals: [],
-  namespaces: [],
-  notNamespaces: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-}
-
 function parseSource(source: RawMatch, namespace: string): PolicyMatch {
   return {
-    ...NOTHING,
+    ...EMPTY_MATCH,
     principals: (source.principals ?? []).map(parseStringMatch),
     notPrincipals: (source.notPrincipals ?? []).map(parseStringMatch),
     namespaces: (source.namespaces ?? []).map(parseStringMatch),
@@ -223,7 +209,7 @@ function parseWhen(
     const l7 = /^(request\.|remote\.ip$|connection\.sni$|experimental\.)/.test(raw.key)
     const why = l7 ? 'L7 fields are not supported yet' : `unknown key${didYouMean(raw.key, known)}`
     report('error', [...path, 'key'], `"${raw.key}": ${why}; the keys are ${known.join(', ')}`)
-    return NOTHING
+    return EMPTY_MATCH
   }
   if (raw.values === undefined && raw.notValues === undefined) {
     report('error', path, 'expected "values" or "notValues", found neither; add one')
@@ -237,7 +223,7 @@ function parseWhen(
   }
   const negative = `not${rule.field[0]?.toUpperCase()}${rule.field.slice(1)}`
   return {
-    ...NOTHING,
+    ...EMPTY_MATCH,
     [rule.field]: (raw.values ?? []).map(rule.read),
     [negative]: (raw.notValues ?? []).map(rule.read),
   }

@@ -3,6 +3,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseCidr } from '../../base/cidr.ts'
+import { fnv1a } from '../../base/fnv.ts'
 import { formatIp, isV4 } from '../../base/ip.ts'
 import { MeshError } from '../../base/mesh-error.ts'
 
@@ -39,11 +40,9 @@ export function parsePool(text: string): Pool | undefined {
   }
 }
 
-/** FNV-1a: where in a pool a workload's search starts, so that it tends to keep its address. */
+/** Where in a pool a workload's search starts, so that it tends to keep its address. */
 export function startIn(size: number, name: string): number {
-  let hash = 0x811c9dc5
-  for (let at = 0; at < name.length; at++) hash = Math.imul(hash ^ name.charCodeAt(at), 0x01000193)
-  return (hash >>> 0) % size
+  return fnv1a(name) % size
 }
 
 /** Claims a free address below `directory`; throws MeshError when the pool is exhausted. */
