@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Log } from '../../base/log.ts'
 import { MeshError } from '../../base/mesh-error.ts'
+import { Serial } from '../../base/serial.ts'
 import type { AccessEntry } from '../../model/access-entry.ts'
 import { LIMITS } from '../../model/limits.ts'
 import { REASONS, type Reason } from '../../model/reason.ts'
@@ -67,7 +68,7 @@ class KernelDatapath implements Datapath {
   #current: WantedMaps | undefined
   #ring: RingReader | undefined
   /** Enrolments, withdrawals and sweeps, one after another. */
-  #queue: Promise<unknown> = Promise.resolve()
+  readonly #serial = new Serial()
 
   constructor(parts: DatapathParts, paths: DatapathPaths) {
     this.#kernel = parts.kernel
@@ -354,8 +355,6 @@ class KernelDatapath implements Datapath {
   }
 
   #inTurn<T>(task: () => Promise<T>): Promise<T> {
-    const result = this.#queue.then(task)
-    this.#queue = result.catch(() => {})
-    return result
+    return this.#serial.run(task)
   }
 }
