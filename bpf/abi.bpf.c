@@ -25,3 +25,8 @@ SHOW(weft_closed);
 SHOW(weft_denied);
 SHOW(weft_listed);
 SHOW(weft_tagging);
+SHOW(weft_host);
+SHOW(weft_host_name);
+SHOW(weft_port_key);
+SHOW(weft_port);
+SHOW(weft_asked_key);

@@ -2,7 +2,9 @@
 /* Who connects, where to, and how: direct to an endpoint of this node, through the agent, past the
  * mesh, or not at all. Attached to the workloads' cgroup. Fails closed. */
 #include "include/maps/base.h"
+#include "include/maps/datagrams.h"
 #include "include/maps/events.h"
+#include "include/maps/hosts.h"
 #include "include/maps/pods.h"
 #include "include/maps/sockets.h"
 #include "lib/address.h"

@@ -5,6 +5,7 @@
 #include "include/maps/base.h"
 #include "include/maps/capture.h"
 #include "include/maps/events.h"
+#include "include/maps/hosts.h"
 #include "include/maps/listening.h"
 #include "include/maps/origin.h"
 #include "include/maps/pods.h"

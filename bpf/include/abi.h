@@ -8,7 +8,7 @@
 #include <linux/types.h>
 #include "limits.h"
 
-#define WEFT_ABI 1
+#define WEFT_ABI 2
 
 /* Reasons: numbers of src/model/reason.ts. */
 #define WEFT_REASON_COMPLETED 0
@@ -39,6 +39,12 @@
 #define WEFT_COUNT_UNSTAMPED_DROPPED 78
 #define WEFT_COUNT_SPOOFED_DROPPED 79
 #define WEFT_COUNT_ORIGIN_MISSING 80
+#define WEFT_COUNT_UDP_DIRECT 81
+#define WEFT_COUNT_DNS_CAPTURED 82
+#define WEFT_COUNT_DNS_NO_WORKER 83
+#define WEFT_COUNT_DNS_NO_PORT 84
+#define WEFT_COUNT_PROBES 85
+#define WEFT_COUNT_PORTS_FULL 86
 #define WEFT_COUNTERS 96
 
 /* Kinds of socket records. */
@@ -49,15 +55,26 @@
 #define WEFT_SOCK_PROBE 5     /* of an exempt host cgroup */
 #define WEFT_SOCK_INHERITED 6 /* older than the pod's enrolment */
 #define WEFT_SOCK_REFUSED 7   /* direct, but could not be attested: the guard drops it */
+#define WEFT_SOCK_DNS 8       /* UDP, connected: asks a resolver through the agent */
 
 /* Who attested a tuple. */
 #define WEFT_ATTEST_DIRECT 1
 #define WEFT_ATTEST_AGENT 2
+#define WEFT_ATTEST_PROBE 3 /* of a cgroup that may probe every workload */
 
 /* Classes of listeners: src/model/messages.ts ListenerClass. */
 #define WEFT_CLASS_OUTBOUND 1
 #define WEFT_CLASS_PLAINTEXT 2
 #define WEFT_CLASS_HBONE 3
+/* One UDP socket for each resolver that a client's socket may ask at once: the port an answer comes
+ * from tells which resolver it stands for. */
+#define WEFT_CLASS_DNS0 4
+#define WEFT_CLASS_DNS1 5
+#define WEFT_CLASS_DNS2 6
+
+/* What a cgroup of the node's own namespace is. */
+#define WEFT_HOST_PROBE 1  /* may probe */
+#define WEFT_HOST_PARENT 2 /* weft_host_names knows cgroups below it by their names */
 
 /* Kinds of rules in a generation. */
 #define WEFT_RULE_SERVICE 1
@@ -97,8 +114,12 @@ struct weft_config {
 	__u32 workers;
 	__u32 agent_level; /* depth of the agent's cgroup; the root is 0 */
 	__u64 agent_cgroup;
+	__u32 dns; /* capture port 53 */
+	__u32 workloads_level;
+	__u64 workloads_cgroup;
+	__u64 node_netns; /* cookie of the agent's own namespace */
 };
-_Static_assert(sizeof(struct weft_config) == 32, "weft_config");
+_Static_assert(sizeof(struct weft_config) == 56, "weft_config");
 
 struct weft_pod {
 	__u32 workload;
@@ -259,15 +280,69 @@ struct weft_listed {
 	__u8 kind; /* 0: no record */
 	__u8 state;
 	__u16 family;
+	__u64 sent_bytes;
+	__u64 received_bytes;
+	__u64 started_ns; /* CLOCK_MONOTONIC; 0 when unknown */
+	__u32 srtt_us;
+	__u32 pad;
 };
-_Static_assert(sizeof(struct weft_listed) == 64, "weft_listed");
+_Static_assert(sizeof(struct weft_listed) == 96, "weft_listed");
 
-/* What the tagging iterators need to know of the pod whose namespace they walk. */
+/* What the tagging iterators need to know of the pod whose namespace they walk, or of the cgroup
+ * whose sockets they look for in the node's. */
 struct weft_tagging {
 	struct weft_ip ip4;
 	struct weft_ip ip6;
 	__u64 netns;
+	__u64 cgroup; /* 0: every socket of the namespace */
+	__u32 level;
+	__u32 workload;
 };
-_Static_assert(sizeof(struct weft_tagging) == 40, "weft_tagging");
+_Static_assert(sizeof(struct weft_tagging) == 56, "weft_tagging");
+
+/* A cgroup whose processes live in the node's namespace: a workload, a prober, or their parent. */
+struct weft_host {
+	__u32 workload; /* 0: none */
+	__u32 flags;
+	struct weft_ip ip4; /* zero: none */
+	struct weft_ip ip6;
+};
+_Static_assert(sizeof(struct weft_host) == 40, "weft_host");
+
+/* A cgroup by name below one that stays: a service that restarts gets a new cgroup of the old name,
+ * and must not speak before the agent has noticed. */
+struct weft_host_name {
+	__u64 parent; /* cgroup id */
+	char name[WEFT_CGROUP_NAME_MAX]; /* zero-padded */
+};
+_Static_assert(sizeof(struct weft_host_name) == 72, "weft_host_name");
+
+/* A port of the node that a workload serves. ip: zero is every IPv6 address, v4-mapped 0.0.0.0
+ * every IPv4 one. */
+struct weft_port_key {
+	struct weft_ip ip;
+	__u16 port; /* host order */
+	__u16 pad;
+};
+_Static_assert(sizeof(struct weft_port_key) == 20, "weft_port_key");
+
+struct weft_port {
+	__u32 workload;
+	__u32 listeners;  /* sockets that listen now */
+	__u32 configured; /* stays without any */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct weft_port) == 16, "weft_port");
+
+/* Who asks a resolver through the agent: the socket at this port, and which of its resolvers.
+ * The value is the resolver and the asker: struct weft_origin. */
+struct weft_asked_key {
+	__u64 netns;
+	__be16 port;
+	__u8 slot;
+	__u8 v4;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct weft_asked_key) == 16, "weft_asked_key");
 
 #endif

@@ -43,6 +43,10 @@ const connection = (port: number): DirectConnection => ({
   source: { ip: '10.0.0.1', port: 40_000 },
   destination: { ip: '10.0.0.2', port },
   version: 1,
+  sentBytes: 0,
+  receivedBytes: 0,
+  srttUs: 0,
+  startedNs: 0n,
 })
 
 function bench(live: readonly DirectConnection[]) {

@@ -51,8 +51,13 @@ export class Applier {
     const { datapath } = this.#parts
     if (before !== undefined) datapath.applyDenials(wanted)
     // Restrictions now, permissions when the workers know.
-    const { unknown, directPath } = tables.mesh
-    const settings = { workers: this.#options.workers, unknown, directPath: directPath === 'node' }
+    const { unknown, directPath, dns } = tables.mesh
+    const settings = {
+      workers: this.#options.workers,
+      unknown,
+      directPath: directPath === 'node',
+      dns: dns === 'capture',
+    }
     const isFirst = before === undefined
     datapath.configure({
       ...settings,

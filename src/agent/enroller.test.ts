@@ -46,7 +46,7 @@ function bench(
     enrol: async ({ uid }: { uid: string }) => {
       if (failing.enrol === true) throw new Error('no room')
       order.push(`enrol ${uid}`)
-      return { uid, cookie: 1n, listeners: [] }
+      return { uid, cookie: 1n, number: 1, listeners: [] }
     },
     withdraw: async (uid: string) => void order.push(`withdraw ${uid}`),
     endInherited: async (uid: string) => {

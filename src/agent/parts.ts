@@ -163,7 +163,7 @@ export class AgentParts {
       nodeName,
       accessLog,
       heapMaxMb: WORKER_HEAP_MAX_MB,
-      originMapId: datapath.originMapId,
+      maps: datapath.workerMaps,
       cells: this.#board.buffer,
     }))
     const onDeath = (worker: number): Promise<void> => {

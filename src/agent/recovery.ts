@@ -73,7 +73,10 @@ function localPod(enrolment: Enrolment): LocalPod {
   return {
     uid: enrolment.workload.uid,
     namespaceFd: enrolment.namespace.fd,
+    netnsCookie: enrolment.pod.cookie,
     addresses: enrolment.workload.addresses,
+    number: enrolment.pod.number,
+    hostNetwork: enrolment.workload.hostNetwork,
   }
 }
 

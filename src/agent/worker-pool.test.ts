@@ -1,10 +1,11 @@
 import test from 'ava'
 import { memoryLog } from '../base/log.ts'
+import { localPod } from '../model/testing/local-pod.ts'
 import type { WorkerData } from './worker.ts'
 import { WorkerPool } from './worker-pool.ts'
 
 const FILE = new URL('testing/small-worker.ts', import.meta.url)
-const POD = { uid: 'pod', namespaceFd: -1, addresses: [] }
+const POD = localPod({ uid: 'pod' })
 const DIE = { kind: 'unlisten', uid: 'pod', reason: 'draining' } as const
 
 const data = (count: number): WorkerData[] =>
@@ -14,7 +15,7 @@ const data = (count: number): WorkerData[] =>
     nodeName: 'one',
     accessLog: 'off',
     heapMaxMb: 64,
-    originMapId: 0,
+    maps: { origins: 0, asked: 0, hostPorts: 0 },
     cells: new SharedArrayBuffer(8),
   }))
 

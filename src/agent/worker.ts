@@ -6,8 +6,9 @@ import { systemRandom } from '../base/random.ts'
 import { unreachable } from '../base/result.ts'
 import { TablesStore } from '../compile/apply-patch.ts'
 import { IdentityStore } from '../identity/present/identity-store.ts'
-import { decodeSockOrigin } from '../kernel/abi.ts'
+import type { WorkerMapIds } from '../kernel/datapath.ts'
 import { nativeKernel } from '../kernel/native.ts'
+import { openWorkerViews } from '../kernel/worker-views.ts'
 import type { FromWorker, ToWorker } from '../model/messages.ts'
 import { DataPlane } from '../proxy/data-plane.ts'
 import { openAccessLog } from '../telemetry/access-log.ts'
@@ -18,8 +19,7 @@ export interface WorkerData {
   readonly nodeName: string
   readonly accessLog: string
   readonly heapMaxMb: number
-  /** Id of the BPF map that holds original destinations of accepted sockets. */
-  readonly originMapId: number
+  readonly maps: WorkerMapIds
   readonly workers: number
   /** Buffer of the board that every worker counts on, each in its own row. */
   readonly cells: SharedArrayBuffer
@@ -28,15 +28,15 @@ export interface WorkerData {
 function run(port: NonNullable<typeof parentPort>, data: WorkerData): void {
   const send = (message: FromWorker): void => port.postMessage(message)
   const kernel = nativeKernel()
-  const originStorage = kernel.openMapById(data.originMapId)
+  const views = openWorkerViews(kernel, data.maps)
   const accessLog = openAccessLog(data.accessLog)
   const identities = new IdentityStore()
   const plane = new DataPlane(
     {
       kernel,
       identities,
-      originStorage,
-      decodeOrigin: decodeSockOrigin,
+      originStorage: views.origins,
+      decodeOrigin: views.decodeOrigin,
       accessLog,
       log: messageLog(send),
       clock: systemClock,
@@ -48,7 +48,7 @@ function run(port: NonNullable<typeof parentPort>, data: WorkerData): void {
   const stop = async (): Promise<void> => {
     await plane.stop()
     await accessLog.close()
-    originStorage.close()
+    views.close()
     port.close()
   }
   const held: Held = { plane, identities, tables: new TablesStore(), stop }

@@ -9,7 +9,7 @@ export interface TupleValue {
 }
 
 type Kind = 'u8' | 'u16' | 'u32' | 'u64' | 'be16' | 'ip' | 'tuple'
-type Member = Kind | readonly [kind: 'u32' | 'u64', count: number]
+type Member = Kind | readonly [kind: 'u8' | 'u32' | 'u64', count: number]
 type Members = Readonly<Record<string, Member>>
 
 interface Values {

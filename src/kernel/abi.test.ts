@@ -8,12 +8,14 @@ import { REASONS, reasonOfNumber } from '../model/reason.ts'
 import {
   ABI_LAYOUTS,
   ABI_VERSION,
+  CGROUP_NAME_MAX,
   CLOSED,
   COUNTERS,
   COUNTERS_MAX,
   DELIVERY_MARK,
   decodeSockOrigin,
   EVENTS,
+  HOST_FLAGS,
   LISTENER_CLASSES,
   ORIGIN,
   RULE_KINDS,
@@ -84,6 +86,7 @@ test('numbers are those of abi.h', (t) => {
   t.deepEqual(defined('WEFT_RULE_'), { ...RULE_KINDS })
   t.deepEqual(defined('WEFT_VERDICT_'), { ...VERDICTS })
   t.deepEqual(defined('WEFT_EVENT_'), { ...EVENTS })
+  t.deepEqual(defined('WEFT_HOST_'), { ...HOST_FLAGS })
 })
 
 test('reasons of abi.h are in the catalogue, and counters lie above them', (t) => {
@@ -105,6 +108,10 @@ test('limits.h repeats model/limits.ts', (t) => {
     WEFT_PODS_MAX: LIMITS.podsMax,
     WEFT_ATTEST_MAX: LIMITS.attestMax,
     WEFT_ORIGINS_MAX: LIMITS.originsMax,
+    WEFT_DNS_SLOTS: LIMITS.dnsSlots,
+    WEFT_HOSTS_MAX: LIMITS.hostsMax,
+    WEFT_HOST_PORTS_MAX: LIMITS.hostPortsMax,
+    WEFT_CGROUP_NAME_MAX: CGROUP_NAME_MAX,
   }
   for (const [name, value] of Object.entries(shared)) t.is(limits.get(name), value, name)
 })
@@ -150,6 +157,7 @@ test('a socket without storage, or with an empty one, has no original destinatio
   t.deepEqual(decodeSockOrigin(ORIGIN.encode({ ip: '10.1.2.3', port: 443 })), {
     ip: '10.1.2.3',
     port: 443,
+    workload: 0,
   })
 })
 

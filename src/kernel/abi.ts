@@ -4,7 +4,7 @@ import { LIMITS } from '../model/limits.ts'
 import type { ListenerClass } from '../model/messages.ts'
 import { layout } from './abi-codec.ts'
 
-export const ABI_VERSION = 1
+export const ABI_VERSION = 2
 
 /** The agent marks sockets that deliver into a pod; only those are attested and routed to lo. */
 export const DELIVERY_MARK = 0x111
@@ -18,13 +18,20 @@ export const SOCK_KINDS = {
   probe: 5,
   inherited: 6,
   refused: 7,
+  dns: 8,
 } as const
 
 export const LISTENER_CLASSES: Readonly<Record<ListenerClass, number>> = {
   outbound: 1,
   plaintext: 2,
   hbone: 3,
+  dns0: 4,
+  dns1: 5,
+  dns2: 6,
 }
+
+/** What a cgroup of the node's own namespace is. */
+export const HOST_FLAGS = { probe: 1, parent: 2 } as const
 
 export const RULE_KINDS = { service: 1, backend: 2, verdict: 3 } as const
 export const VERDICTS = { agent: 0, allow: 1, deny: 2 } as const
@@ -49,6 +56,12 @@ export const COUNTERS = {
   unstamped_dropped: 78,
   spoofed_dropped: 79,
   origin_missing: 80,
+  udp_direct: 81,
+  dns_captured: 82,
+  dns_no_worker: 83,
+  dns_no_port: 84,
+  probes: 85,
+  ports_full: 86,
 } as const
 export const COUNTERS_MAX = 96
 
@@ -67,6 +80,10 @@ export const CONFIG = layout('weft_config', {
   workers: 'u32',
   agent_level: 'u32',
   agent_cgroup: 'u64',
+  dns: 'u32',
+  workloads_level: 'u32',
+  workloads_cgroup: 'u64',
+  node_netns: 'u64',
 })
 
 /** `flags` holds the pod's 16-bit stamp. */
@@ -183,9 +200,48 @@ export const LISTED = layout('weft_listed', {
   kind: 'u8',
   state: 'u8',
   family: 'u16',
+  sent_bytes: 'u64',
+  received_bytes: 'u64',
+  started_ns: 'u64',
+  srtt_us: 'u32',
+  pad: 'u32',
 })
 
-export const TAGGING = layout('weft_tagging', { ip4: 'ip', ip6: 'ip', netns: 'u64' })
+export const TAGGING = layout('weft_tagging', {
+  ip4: 'ip',
+  ip6: 'ip',
+  netns: 'u64',
+  cgroup: 'u64',
+  level: 'u32',
+  workload: 'u32',
+})
+
+/** Bytes of a cgroup's name, the ending zero included. */
+export const CGROUP_NAME_MAX = 64
+
+/** A cgroup of the node's own namespace. */
+export const HOST = layout('weft_host', { workload: 'u32', flags: 'u32', ip4: 'ip', ip6: 'ip' })
+
+/** `name` is zero-padded. */
+export const HOST_NAME = layout('weft_host_name', { parent: 'u64', name: ['u8', CGROUP_NAME_MAX] })
+
+export const PORT_KEY = layout('weft_port_key', { ip: 'ip', port: 'u16', pad: 'u16' })
+
+export const PORT = layout('weft_port', {
+  workload: 'u32',
+  listeners: 'u32',
+  configured: 'u32',
+  pad: 'u32',
+})
+
+/** Value: ORIGIN, the resolver that was asked and the asking workload. */
+export const ASKED_KEY = layout('weft_asked_key', {
+  netns: 'u64',
+  port: 'be16',
+  slot: 'u8',
+  v4: 'u8',
+  pad: 'u32',
+})
 
 export const ABI_LAYOUTS = [
   TUPLE,
@@ -207,13 +263,22 @@ export const ABI_LAYOUTS = [
   DENIED,
   LISTED,
   TAGGING,
+  HOST,
+  HOST_NAME,
+  PORT_KEY,
+  PORT,
+  ASKED_KEY,
 ] as const
 
-/** The original destination a captured connection's storage holds; undefined when it has none. */
+/**
+ * What the storage of an accepted socket holds: for a captured connection the destination its
+ * client asked for and the caller's number; for one that reached the node's own listeners the
+ * number of the host-network workload it reached. Undefined when it has none.
+ */
 export function decodeSockOrigin(
   storage: Uint8Array | undefined,
-): { readonly ip: string; readonly port: number } | undefined {
+): { readonly ip: string; readonly port: number; readonly workload: number } | undefined {
   if (storage === undefined) return undefined
-  const { ip, port } = ORIGIN.decode(storage)
-  return port === 0 ? undefined : { ip, port }
+  const { ip, port, workload } = ORIGIN.decode(storage)
+  return port === 0 ? undefined : { ip, port, workload }
 }

@@ -10,6 +10,8 @@ import type { Namespace } from './kernel.ts'
 export interface DatapathSettings {
   readonly unknown: 'refuse' | 'pass'
   readonly directPath: boolean
+  /** Whether port 53 is captured. */
+  readonly dns: boolean
   /** Workers whose listeners may be chosen. */
   readonly workers: number
 }
@@ -42,8 +44,42 @@ export interface PodListener {
 
 export interface EnrolledPod {
   readonly uid: string
+  /** Cookie of its network namespace. */
   readonly cookie: bigint
+  /** The kernel's number of the workload; 0 for the node itself. */
+  readonly number: number
   readonly listeners: readonly PodListener[]
+}
+
+/** A workload that shares the node's network, known by its cgroup. */
+export interface HostEnrolment {
+  readonly uid: string
+  /** Absolute path of its cgroup, which need not exist now: it is known by its name as well. */
+  readonly cgroup: string
+  /** Addresses of the node. */
+  readonly addresses: readonly string[]
+  /** Ports that are its own whether or not anybody listens: socket activation, and what the
+   * configuration names. */
+  readonly ports: readonly number[]
+}
+
+/** A port of the node that a host-network workload serves. */
+export interface HostPort {
+  readonly uid: string
+  /** `0.0.0.0` or `::` when it listens at every address. */
+  readonly ip: string
+  readonly port: number
+  readonly listening: boolean
+}
+
+/** Ids of maps that workers open by `openWorkerViews`. */
+export interface WorkerMapIds {
+  /** Original destinations of accepted sockets, by descriptor. */
+  readonly origins: number
+  /** Resolvers behind questions. */
+  readonly asked: number
+  /** Ports of host-network workloads. */
+  readonly hostPorts: number
 }
 
 /** A live connection the kernel completed without the agent, seen from its source. */
@@ -55,12 +91,20 @@ export interface DirectConnection {
   readonly destination: { readonly ip: string; readonly port: number }
   /** Version of the rules it was judged by. */
   readonly version: number
+  /** From the source's point of view, so far. */
+  readonly sentBytes: number
+  readonly receivedBytes: number
+  /** Smoothed round trip, microseconds; 0 when unknown. */
+  readonly srttUs: number
+  /** CLOCK_MONOTONIC; 0 when unknown. */
+  readonly startedNs: bigint
 }
 
 export interface Datapath {
-  /** Id of the map that holds the original destination of each accepted socket: workers open it
-   * with `Kernel.openMapById` and read values with `decodeSockOrigin`. Known after `start`. */
-  readonly originMapId: number
+  /** Known after `start`. */
+  readonly workerMaps: WorkerMapIds
+  /** The node's own listeners, open while host-network workloads are enrolled. */
+  readonly node: EnrolledPod | undefined
   /** Loads, or takes over what is pinned, and swaps programs atomically. Refuses everything
    * until `configure`; after a restart the settings, rules and pods of before stay in force until
    * they are replaced (captured connections are refused meanwhile). */
@@ -69,9 +113,16 @@ export interface Datapath {
   /** Makes listeners for every worker, attaches lookup and guard, sets routes, and last makes the
    * pod known. Sockets older than this are marked inherited. Nothing remains if it fails. */
   enrol(pod: PodEnrolment): Promise<EnrolledPod>
-  /** Ends what is older than the pod's enrolment; returns how many. */
+  /** Makes the workload known by its cgroup: its connections are captured, and the ports it listens
+   * on, now and later, are served by the node's listeners, which the first of them opens. Its own
+   * `listeners` are those of DNS. Nothing remains if it fails. */
+  enrolHost(host: HostEnrolment): Promise<EnrolledPod>
+  /** Replaces the host cgroups (absolute paths) whose connections to workloads pass as probes. */
+  setProbes(cgroups: readonly string[]): Promise<void>
+  hostPorts(): readonly HostPort[]
+  /** Ends what is older than the workload's enrolment; returns how many. */
   endInherited(uid: string): Promise<number>
-  /** Removes every trace of the pod, and ends direct connections from and to it
+  /** Removes every trace of the pod or host-network workload, and ends direct connections from and to it
    * (`workload-removed`); also when its namespace is gone already. */
   withdraw(uid: string): Promise<void>
   /** Withdraws the pods of an agent before this one that this one has not enrolled; returns how
@@ -80,7 +131,7 @@ export interface Datapath {
   withdrawUnclaimed(keep?: ReadonlySet<string>): Promise<number>
   /** Takes a dead worker's listeners out of the choice. */
   silenceWorker(worker: number): void
-  /** New listeners for a replacement worker, in every pod. */
+  /** New listeners for a replacement worker, in every pod, and of the node (`NODE_UID`). */
   reviveWorker(
     worker: number,
   ): Promise<readonly { uid: string; listeners: readonly PodListener[] }[]>

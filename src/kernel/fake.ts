@@ -93,6 +93,7 @@ export function fakeKernel(options: FakeKernelOptions = {}): Kernel & { control:
       nextCookie: () => ++lastCookie,
     }),
     ...fakeUnix(fds),
+    bindUdp: () => Promise.reject(kernelError('socket', 'EAFNOSUPPORT')),
     control: control(fds, namespaces, cgroups, addNamespace),
   }
 }

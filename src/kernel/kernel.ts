@@ -309,6 +309,12 @@ export interface Kernel {
   /** Resolves with a connected, non-blocking descriptor. Rejects with KernelError ECONNREFUSED,
    * ETIMEDOUT, EADDRINUSE ..., or ECANCELED when the signal fired. */
   connect(spec: ConnectSpec, namespaceFd?: number): Promise<{ fd: number; local: SocketAddress }>
+  /** A bound, non-blocking UDP socket for `dgram`'s `bind({ fd })`. `port` 0 lets the kernel
+   * choose; `freebind` as for `listen`. */
+  bindUdp(
+    spec: Pick<ListenSpec, 'address' | 'port' | 'freebind' | 'v6Only'>,
+    namespaceFd?: number,
+  ): Promise<{ fd: number; local: SocketAddress }>
   accept(
     listenerFd: number,
     options: AcceptOptions,

@@ -17,6 +17,12 @@ export const LIMITS = {
   attestMax: 65_536,
   /** Memory of original destinations between connect and accept. BPF. */
   originsMax: 65_536,
+  /** Resolvers that one UDP socket may ask at once. BPF. */
+  dnsSlots: 3,
+  /** Host-network workloads and probers of one node, known by cgroup. BPF. */
+  hostsMax: 1024,
+  /** Ports of one node's own namespace that host-network workloads serve. BPF. */
+  hostPortsMax: 16_384,
 
   /** Connections one worker serves at once. */
   connectionsPerWorkerMax: 50_000,

@@ -22,6 +22,11 @@ export interface MeshSettings {
   readonly drainTimeoutMs: number
   /** Lifetime of workload certificates. */
   readonly certificateTtlMs: number
+  /** Whether the agent answers what workloads ask at port 53. */
+  readonly dns: 'capture' | 'off'
+  /** Paths, below the root of cgroup v2, of host cgroups whose connections pass as health probes
+   * (`system.slice/kubelet.service`). */
+  readonly probeCgroups: readonly string[]
 }
 
 export const DEFAULT_MESH_SETTINGS: MeshSettings = Object.freeze({
@@ -38,4 +43,6 @@ export const DEFAULT_MESH_SETTINGS: MeshSettings = Object.freeze({
   connectTimeoutMs: 10_000,
   drainTimeoutMs: 5_000,
   certificateTtlMs: 86_400_000,
+  dns: 'capture',
+  probeCgroups: [],
 })

@@ -3,15 +3,36 @@
 import type { Reason } from './reason.ts'
 import type { TablesPatch } from './tables.ts'
 
-export type ListenerClass = 'outbound' | 'plaintext' | 'hbone'
+/** Listening TCP sockets. */
+export type StreamClass = 'outbound' | 'plaintext' | 'hbone'
 
-/** A workload of this node whose sockets this worker serves. */
+/**
+ * UDP sockets, one for each resolver that a client's socket may ask at once: the one a question
+ * arrives at tells which resolver it is for.
+ */
+export type DnsClass = 'dns0' | 'dns1' | 'dns2'
+
+export type ListenerClass = StreamClass | DnsClass
+
+/**
+ * A workload of this node whose sockets this worker serves; or the node itself, `NODE_UID`, whose
+ * listeners take the connections of every host-network workload.
+ */
 export interface LocalPod {
   readonly uid: string
   /** A /proc/PID/ns/net descriptor, owned by main and open while the pod is known. */
   readonly namespaceFd: number
+  /** Cookie of that namespace. */
+  readonly netnsCookie: bigint
   readonly addresses: readonly string[]
+  /** The kernel's number of the workload; 0 for the node. */
+  readonly number: number
+  /** It shares the node's namespace and address. Its own listeners are those of DNS only. */
+  readonly hostNetwork: boolean
 }
+
+/** The uid under which the node's own listeners are served. No workload has it. */
+export const NODE_UID = '#node'
 
 export interface ListenerHandle {
   readonly class: ListenerClass

@@ -49,9 +49,14 @@ export interface Workload {
   readonly match?: WorkloadMatch
 }
 
-/** From the annotation `weft.dev/match`: a glob over the path below a watched cgroup. */
+/**
+ * How a local cgroup is found. `cgroup`: from the annotation `weft.dev/match`, a glob over the path
+ * below a watched cgroup; `container`: the name or id of a container there; `host`: from
+ * `weft.dev/cgroup`, the path of one cgroup below the root, whose processes share the node's
+ * network (`system.slice/nginx.service`).
+ */
 export interface WorkloadMatch {
-  readonly kind: 'cgroup' | 'container'
+  readonly kind: 'cgroup' | 'container' | 'host'
   readonly pattern: string
 }
 

@@ -1,23 +1,41 @@
 // The listeners of the pods this worker serves: accepts, and hands each connection to its handler.
 import type { Accepted, Acceptor, BpfMap, Kernel } from '../kernel/kernel.ts'
 import { LIMITS } from '../model/limits.ts'
-import type { ListenerClass, ListenerHandle, LocalPod } from '../model/messages.ts'
+import type {
+  DnsClass,
+  ListenerClass,
+  ListenerHandle,
+  LocalPod,
+  StreamClass,
+} from '../model/messages.ts'
+
+type Stoppable = Pick<Acceptor, 'stop'>
 
 export type AcceptHandler = (pod: LocalPod, accepted: Accepted) => void
 
 export interface PodListenersParts {
   readonly kernel: Pick<Kernel, 'accept'>
   readonly originStorage?: BpfMap
+  /** Without it nobody answers questions for names. */
+  readonly dns?: DnsDoor
 }
+
+/** Answers what arrives at a pod's UDP sockets. */
+export interface DnsDoor {
+  /** `fd` stays main's. The function it returns ends the serving. */
+  serve(pod: LocalPod, slot: 0 | 1 | 2, fd: number): () => void
+}
+
+const DNS_SLOTS: Readonly<Record<DnsClass, 0 | 1 | 2>> = { dns0: 0, dns1: 1, dns2: 2 }
 
 export class PodListeners {
   readonly #parts: PodListenersParts
-  readonly #handlers: Readonly<Record<ListenerClass, AcceptHandler>>
-  readonly #acceptors = new Map<string, Acceptor[]>()
+  readonly #handlers: Readonly<Record<StreamClass, AcceptHandler>>
+  readonly #acceptors = new Map<string, Stoppable[]>()
   /** By uid, like the own ones: a pod that leaves has no connections from anywhere. */
-  readonly #borrowed = new Map<Acceptor, string>()
+  readonly #borrowed = new Map<Stoppable, string>()
 
-  constructor(parts: PodListenersParts, handlers: Readonly<Record<ListenerClass, AcceptHandler>>) {
+  constructor(parts: PodListenersParts, handlers: Readonly<Record<StreamClass, AcceptHandler>>) {
     this.#parts = parts
     this.#handlers = handlers
   }
@@ -49,11 +67,15 @@ export class PodListeners {
     for (const acceptor of [...this.#borrowed.keys()]) this.#release(acceptor)
   }
 
-  #release(acceptor: Acceptor): void {
+  #release(acceptor: Stoppable): void {
     if (this.#borrowed.delete(acceptor)) acceptor.stop()
   }
 
-  #accept(pod: LocalPod, { fd, class: listenerClass }: ListenerHandle): Acceptor {
+  #accept(pod: LocalPod, { fd, class: listenerClass }: ListenerHandle): Stoppable {
+    if (isDns(listenerClass)) {
+      const stop = this.#parts.dns?.serve(pod, DNS_SLOTS[listenerClass], fd)
+      return { stop: stop ?? (() => {}) }
+    }
     const handle = this.#handlers[listenerClass]
     const storage = this.#parts.originStorage
     const withStorage = listenerClass === 'outbound' && storage !== undefined ? { storage } : {}
@@ -65,6 +87,10 @@ export class PodListeners {
       },
     )
   }
+}
+
+function isDns(listenerClass: ListenerClass): listenerClass is DnsClass {
+  return listenerClass in DNS_SLOTS
 }
 
 const EXHAUSTED: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM'])

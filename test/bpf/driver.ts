@@ -106,7 +106,7 @@ async function deliver(input: {
 const commands: Record<string, (input: any) => unknown> = {
   start: async () => {
     await datapath.start()
-    origins = kernel.openMapById(datapath.originMapId)
+    origins = kernel.openMapById(datapath.workerMaps.origins)
     datapath.onDirectClosed((entry) => entries.push(entry))
   },
   configure: (settings: DatapathSettings) => datapath.configure(settings),

@@ -12,7 +12,12 @@ import type { Program } from '../lab/program.ts'
 const DRIVER = fileURLToPath(new URL('driver.ts', import.meta.url))
 const CALL_TIMEOUT_MS = 30_000
 
-export const SETTINGS: DatapathSettings = { unknown: 'refuse', directPath: true, workers: 4 }
+export const SETTINGS: DatapathSettings = {
+  unknown: 'refuse',
+  directPath: true,
+  dns: true,
+  workers: 4,
+}
 
 interface Reply {
   readonly id: number

@@ -20,15 +20,18 @@ const BPF_FS_MAGIC = 0xcafe4a11
 const BASE = ['weft_config', 'weft_counters']
 const SOCKETS = [...BASE, 'weft_socks', 'weft_attest']
 const PODS = ['weft_pods', 'weft_enrolled']
+const HOSTS = ['weft_hosts', 'weft_host_names', 'weft_host_ports', 'weft_addresses']
+const DATAGRAMS = ['weft_datagrams', 'weft_asked']
 const CAPTURE = ['weft_choices', 'weft_workers', 'weft_listener']
 
 /** The maps of each object; all are shared by their names. */
 export const MAPS = {
-  connect: [...SOCKETS, ...PODS, 'weft_events', 'weft_generation'],
+  connect: [...SOCKETS, ...PODS, ...HOSTS, ...DATAGRAMS, 'weft_events', 'weft_generation'],
   track: [
     ...SOCKETS,
     ...CAPTURE,
     ...PODS,
+    ...HOSTS,
     'weft_events',
     'weft_listening',
     'weft_sock_origin',

@@ -15,8 +15,11 @@ import type {
   DatapathSettings,
   DirectConnection,
   EnrolledPod,
+  HostEnrolment,
+  HostPort,
   PodEnrolment,
   PodListener,
+  WorkerMapIds,
 } from '../datapath.ts'
 import type { Kernel, RingReader } from '../kernel.ts'
 import { type CgroupPlace, cgroupPlace, requireInside } from './cgroup.ts'
@@ -78,8 +81,28 @@ class KernelDatapath implements Datapath {
     this.#programs = new Programs(parts, { pins: paths.pins, objects })
   }
 
-  get originMapId(): number {
-    return this.#programs.map('weft_sock_origin').id
+  get workerMaps(): WorkerMapIds {
+    return {
+      origins: this.#programs.map('weft_sock_origin').id,
+      asked: this.#programs.map('weft_asked').id,
+      hostPorts: this.#programs.map('weft_host_ports').id,
+    }
+  }
+
+  get node(): EnrolledPod | undefined {
+    return undefined
+  }
+
+  enrolHost(host: HostEnrolment): Promise<EnrolledPod> {
+    return Promise.reject(new MeshError('datapath.enrol', `${host.uid} shares the node's network`))
+  }
+
+  setProbes(_cgroups: readonly string[]): Promise<void> {
+    return Promise.resolve()
+  }
+
+  hostPorts(): readonly HostPort[] {
+    return []
   }
 
   async start(): Promise<void> {
@@ -143,7 +166,7 @@ class KernelDatapath implements Datapath {
       await this.#collect(
         (earlier) => isGone(earlier) || this.#workloadAt(earlier.cookie) === workload,
       )
-      return { uid: pod.uid, cookie: pod.namespace.cookie, listeners: [...state.listeners] }
+      return { uid: pod.uid, cookie, number: workload, listeners: [...state.listeners] }
     })
   }
 

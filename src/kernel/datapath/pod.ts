@@ -4,7 +4,7 @@ import { existsSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { canonicalIp, parseIp } from '../../base/ip.ts'
 import { MeshError } from '../../base/mesh-error.ts'
-import type { ListenerClass } from '../../model/messages.ts'
+import type { ListenerClass, StreamClass } from '../../model/messages.ts'
 import { ENROLLED, LISTENER, LISTENER_CLASSES, LISTENER_KEY, POD } from '../abi.ts'
 import type { PodEnrolment, PodListener } from '../datapath.ts'
 import type { BpfMap, Kernel, Namespace } from '../kernel.ts'
@@ -14,7 +14,7 @@ import type { Programs } from './load.ts'
 import type { PodDevice } from './network.ts'
 
 const BACKLOG = 4096
-const CLASSES = Object.keys(LISTENER_CLASSES) as readonly ListenerClass[]
+const CLASSES: readonly StreamClass[] = ['outbound', 'plaintext', 'hbone']
 /** No address of that family. */
 const NONE = '::'
 const LINKS = ['lookup', 'guard-pod', 'guard-host'] as const

@@ -85,6 +85,10 @@ function connectionOf(listed: Listed, uidOf: (workload: number) => string): Dire
     source: { ip: tuple.source, port: tuple.source_port },
     destination: { ip: tuple.destination, port: tuple.destination_port },
     version: Number(listed.version),
+    sentBytes: Number(listed.sent_bytes),
+    receivedBytes: Number(listed.received_bytes),
+    srttUs: listed.srtt_us,
+    startedNs: listed.started_ns,
   }
 }
 

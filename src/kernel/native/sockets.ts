@@ -53,6 +53,7 @@ export function nativeSockets(addon: Addon): SocketHalf {
         checkFd('setns', namespaceFd)
         addon.writeFileIn(namespaceFd, checkPath('write', path), text, done)
       }),
+    bindUdp: () => Promise.reject(new Error('not built yet')),
     listen: (spec, namespaceFd) => attemptAsync(() => listen(addon, spec, namespaceFd)),
     connect: (spec, namespaceFd) => attemptAsync(() => connect(addon, spec, namespaceFd)),
     accept: (fd, options, onAccept) => nativeAccept(addon, fd, options, onAccept),

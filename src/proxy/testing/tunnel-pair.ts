@@ -4,6 +4,7 @@ import { systemClock } from '../../base/clock.ts'
 import type { IdentityStore } from '../../identity/present/identity-store.ts'
 import type { Accepted, Kernel } from '../../kernel/kernel.ts'
 import type { LocalPod } from '../../model/messages.ts'
+import { localPod } from '../../model/testing/local-pod.ts'
 import type {
   InboundRequest,
   ServedSession,
@@ -36,7 +37,7 @@ export interface Bench {
 
 export type MakeTransport = (kernel: Kernel, clock: Clock) => TunnelTransport
 
-export const POD: LocalPod = { uid: 'pod-client', namespaceFd: -1, addresses: ['127.0.0.1'] }
+export const POD: LocalPod = localPod({ uid: 'pod-client', addresses: ['127.0.0.1'] })
 
 /** Serves tunnels on a loopback port; requests are kept until somebody answers them. */
 export async function serveTunnels(

@@ -13,6 +13,7 @@ import { LIMITS } from '../../model/limits.ts'
 import { DEFAULT_MESH_SETTINGS, type MeshSettings } from '../../model/mesh-settings.ts'
 import type { LocalPod } from '../../model/messages.ts'
 import type { TableService, Tables, TableWorkload } from '../../model/tables.ts'
+import { localPod } from '../../model/testing/local-pod.ts'
 import { identityOf } from '../../model/workload.ts'
 import { DataPlane, type DataPlaneOptions } from '../data-plane.ts'
 import { until } from './conditions.ts'
@@ -129,7 +130,7 @@ export interface Orphan {
 
 /** The descriptor of its namespace is the last part of its address, here. */
 export function podOf({ uid, addresses }: TableWorkload): LocalPod {
-  return { uid, namespaceFd: namespaceOf(addresses[0] ?? ''), addresses }
+  return localPod({ uid, namespaceFd: namespaceOf(addresses[0] ?? ''), addresses })
 }
 
 /** Three bytes of a loopback address fit a number that is no descriptor of ours. */

@@ -3,6 +3,7 @@ import { type ManualClock, manualClock } from '../../base/clock.ts'
 import type { Result } from '../../base/result.ts'
 import type { WorkloadIdentity } from '../../identity/present/identity-store.ts'
 import { LIMITS } from '../../model/limits.ts'
+import { localPod } from '../../model/testing/local-pod.ts'
 import { type FakeDial, type FakeSession, FakeTransport } from '../testing/fake-transport.ts'
 import { TunnelPool } from './pool.ts'
 import type { OpenStream, TunnelFailure, TunnelRequest } from './port.ts'
@@ -40,7 +41,7 @@ function identity(name = 'a', serial = 1, notAfterMs = 100 * HOUR_MS): WorkloadI
 
 function request(more: Partial<TunnelRequest> = {}): TunnelRequest {
   return {
-    from: { uid: 'pod-a', namespaceFd: 3, addresses: ['10.0.0.1'] },
+    from: localPod({ uid: 'pod-a', namespaceFd: 3, addresses: ['10.0.0.1'] }),
     identity: identity(),
     peer: { address: '10.0.0.2', port: 15_008, expectedIdentities: ['spiffe://b'] },
     authority: '10.0.0.2:80',
@@ -90,8 +91,8 @@ test('respects a smaller limit of the peer', async (t) => {
 test('never shares a session between workloads, identities, peers or expectations', async (t) => {
   const variants: Partial<TunnelRequest>[] = [
     {},
-    { from: { uid: 'pod-z', namespaceFd: 3, addresses: ['10.0.0.1'] } },
-    { from: { uid: 'pod-a', namespaceFd: 3, addresses: ['10.0.0.9'] } },
+    { from: localPod({ uid: 'pod-z', namespaceFd: 3, addresses: ['10.0.0.1'] }) },
+    { from: localPod({ uid: 'pod-a', namespaceFd: 3, addresses: ['10.0.0.9'] }) },
     { identity: identity('other') },
     { peer: { address: '10.0.0.3', port: 15_008, expectedIdentities: ['spiffe://b'] } },
     { peer: { address: '10.0.0.2', port: 15_009, expectedIdentities: ['spiffe://b'] } },
@@ -241,7 +242,7 @@ test('ends everything of a workload that leaves, and only that', async (t) => {
   const { pool, dial, transport } = bench()
   const here = pool.open(request())
   const other = pool.open(
-    request({ from: { uid: 'pod-b', namespaceFd: 4, addresses: ['10.0.0.5'] } }),
+    request({ from: localPod({ uid: 'pod-b', namespaceFd: 4, addresses: ['10.0.0.5'] }) }),
   )
   const leaving = dial(0).succeed()
   const staying = dial(1).succeed()
