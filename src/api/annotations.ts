@@ -1,5 +1,6 @@
 // The annotations and labels by which users talk to Weft, and which of them each kind may carry.
 import type { WorkloadMatch } from '../model/workload.ts'
+import { CGROUP_PATH_WORDS, isCgroupPath } from './checks.ts'
 import { didYouMean } from './closest.ts'
 import type { Report } from './issue.ts'
 
@@ -10,6 +11,8 @@ export const ANNOTATION = {
   path: 'weft.dev/path',
   /** `cgroup=<glob>` or `container=<name>`: which local processes this workload is. */
   match: 'weft.dev/match',
+  /** Path of the cgroup, below the root, of a workload that shares its node's network. */
+  cgroup: 'weft.dev/cgroup',
   /** The node a WorkloadEntry lives on; implies that it is reached through a tunnel. */
   node: 'weft.dev/node',
   /** The WorkloadGroup, of the same namespace, whose template fills what is not set. */
@@ -27,31 +30,42 @@ export const NETWORK_LABEL = 'topology.istio.io/network'
 /** On an EndpointSlice: the service it belongs to. */
 export const SERVICE_NAME_LABEL = 'kubernetes.io/service-name'
 
+interface Rule {
+  readonly kinds: readonly string[]
+  /** Completes "expected ...". */
+  readonly values: string
+  readonly ok: { test(value: string): boolean }
+}
+
 /** Kinds that may carry each annotation, and the values it takes. */
-const ALLOWED: Readonly<Record<string, { kinds: readonly string[]; values: string; ok: RegExp }>> =
-  {
-    [ANNOTATION.mesh]: {
-      kinds: ['Pod', 'WorkloadEntry', 'Namespace'],
-      values: '"none", "disabled" or "enabled"',
-      ok: /^(none|disabled|enabled)$/,
-    },
-    [ANNOTATION.path]: {
-      kinds: ['Service', 'ServiceEntry', 'Pod', 'WorkloadEntry', 'WorkloadGroup'],
-      values: '"direct"',
-      ok: /^direct$/,
-    },
-    [ANNOTATION.match]: {
-      kinds: ['Pod', 'WorkloadEntry'],
-      values: '"cgroup=<glob>" or "container=<name>"',
-      ok: /^(cgroup|container)=\S+$/,
-    },
-    [ANNOTATION.node]: { kinds: ['WorkloadEntry'], values: 'a node name', ok: /^[A-Za-z0-9._-]+$/ },
-    [ANNOTATION.workloadGroup]: {
-      kinds: ['WorkloadEntry', 'WorkloadGroup'],
-      values: 'the name of a WorkloadGroup in the same namespace',
-      ok: /^[a-z0-9.-]+$/,
-    },
-  }
+const ALLOWED: Readonly<Record<string, Rule>> = {
+  [ANNOTATION.mesh]: {
+    kinds: ['Pod', 'WorkloadEntry', 'Namespace'],
+    values: '"none", "disabled" or "enabled"',
+    ok: /^(none|disabled|enabled)$/,
+  },
+  [ANNOTATION.path]: {
+    kinds: ['Service', 'ServiceEntry', 'Pod', 'WorkloadEntry', 'WorkloadGroup'],
+    values: '"direct"',
+    ok: /^direct$/,
+  },
+  [ANNOTATION.match]: {
+    kinds: ['Pod', 'WorkloadEntry'],
+    values: '"cgroup=<glob>" or "container=<name>"',
+    ok: /^(cgroup|container)=\S+$/,
+  },
+  [ANNOTATION.cgroup]: {
+    kinds: ['WorkloadEntry'],
+    values: CGROUP_PATH_WORDS,
+    ok: { test: isCgroupPath },
+  },
+  [ANNOTATION.node]: { kinds: ['WorkloadEntry'], values: 'a node name', ok: /^[A-Za-z0-9._-]+$/ },
+  [ANNOTATION.workloadGroup]: {
+    kinds: ['WorkloadEntry', 'WorkloadGroup'],
+    values: 'the name of a WorkloadGroup in the same namespace',
+    ok: /^[a-z0-9.-]+$/,
+  },
+}
 
 /** Checks annotations of the group `weft.dev`; those of others are not ours to judge. */
 export function checkAnnotations(

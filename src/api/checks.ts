@@ -12,6 +12,11 @@ export interface Check {
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 
+/** What the kernel side compares: a socket's cgroup and those above it, names with an ending zero.
+ * Source: bpf/include/limits.h. */
+const CGROUP_NAMES_MAX = 9
+const CGROUP_NAME_BYTES_MAX = 63
+
 const isText = (value: unknown): value is string => typeof value === 'string'
 const isInteger = (value: unknown, low: number, high: number): boolean =>
   typeof value === 'number' && Number.isInteger(value) && value >= low && value <= high
@@ -19,6 +24,21 @@ const isInteger = (value: unknown, low: number, high: number): boolean =>
 /** DNS-1123 subdomain. Source: Kubernetes "Object Names and IDs". */
 export function isDnsName(text: string): boolean {
   return text.length <= 253 && text.split('.').every((label) => LABEL.test(label))
+}
+
+export const CGROUP_PATH_WORDS =
+  'the path of one cgroup below the root of cgroup v2, such as system.slice/nginx.service: ' +
+  'no "/" in front, no ".", no "..", no wildcards, at most 9 names of at most 63 bytes'
+
+/** Path of one cgroup below the root: `system.slice/nginx.service`, without globs. */
+export function isCgroupPath(text: string): boolean {
+  const names = text.split('/')
+  return names.length <= CGROUP_NAMES_MAX && names.every(isCgroupName)
+}
+
+function isCgroupName(name: string): boolean {
+  const isPlain = /^[^\s*?[\]{}]+$/.test(name) && name !== '.' && name !== '..'
+  return isPlain && new TextEncoder().encode(name).length <= CGROUP_NAME_BYTES_MAX
 }
 
 /** Milliseconds of `10s`, `1h30m`, `250ms`, or of a number of milliseconds. */
@@ -74,6 +94,10 @@ export const CHECKS = {
   duration: {
     test: (value) => parseDuration(value) !== undefined,
     expected: 'a duration such as 250ms, 10s, 5m or 1h30m, or a number of milliseconds',
+  },
+  cgroupPath: {
+    test: (value) => isText(value) && isCgroupPath(value),
+    expected: CGROUP_PATH_WORDS,
   },
   nonEmpty: {
     test: (value) => isText(value) && value !== '',

@@ -157,6 +157,51 @@ for (const [kind, fields, expected] of refused) {
   })
 }
 
+const PATH_WORDS =
+  'the path of one cgroup below the root of cgroup v2, such as system.slice/nginx.service: ' +
+  'no "/" in front, no ".", no "..", no wildcards, at most 9 names of at most 63 bytes'
+
+const cgroupPaths: readonly (readonly [string, boolean])[] = [
+  ['system.slice/nginx.service', true],
+  ['nginx', true],
+  ['system.slice/system-getty.slice/getty@tty1.service', true],
+  [`a/${'x'.repeat(63)}`, true],
+  ['1/2/3/4/5/6/7/8/9', true],
+  ['', false],
+  ['/system.slice/nginx.service', false],
+  ['system.slice/', false],
+  ['system.slice//nginx.service', false],
+  ['system.slice/../nginx.service', false],
+  ['./nginx.service', false],
+  ['system.slice/*.service', false],
+  ['system.slice/nginx.servic?', false],
+  ['system.slice/{a,b}', false],
+  ['system.slice/a b', false],
+  [`a/${'x'.repeat(64)}`, false],
+  [`a/${'é'.repeat(32)}`, false],
+  ['1/2/3/4/5/6/7/8/9/10', false],
+]
+
+for (const [path, ok] of cgroupPaths) {
+  test(`"${path}" ${ok ? 'is' : 'is not'} the path of a cgroup`, (t) => {
+    const annotations = { 'weft.dev/cgroup': path, 'weft.dev/node': 'n1' }
+    const entry = parse('WorkloadEntry', { spec: { address: '10.0.0.1' } }, { annotations })
+    const found = `expected ${PATH_WORDS}, found ${JSON.stringify(path)}`
+    const expected = `error metadata.annotations["weft.dev/cgroup"]: ${found}`
+    t.deepEqual(entry.issues, ok ? [] : [expected])
+    const mesh = parse('MeshConfig', { spec: { probeCgroups: ['kubelet', path] } })
+    t.deepEqual(mesh.issues, ok ? [] : [`error spec.probeCgroups[1]: ${found}`])
+    t.is(mesh.spec !== undefined, ok)
+  })
+}
+
+test('a Pod is not known by the cgroup of a host process', (t) => {
+  const annotations = { 'weft.dev/cgroup': 'system.slice/a.service' }
+  t.deepEqual(parse('Pod', { spec: {} }, { annotations }).issues, [
+    'warning metadata.annotations["weft.dev/cgroup"]: ignored on a Pod; this annotation belongs on: WorkloadEntry',
+  ])
+})
+
 test('a pod as a cluster writes it raises no issue', (t) => {
   const { spec, issues } = parse(
     'Pod',

@@ -13,6 +13,7 @@ import { bindEndpoints } from './bind-endpoints.ts'
 import { checkWorld } from './check-world.ts'
 import { directPortsOf } from './direct-ports.ts'
 import { deepFreeze } from './freeze.ts'
+import { checkHosts, hostPortsOf } from './host-workloads.ts'
 import { type ServiceDraft, serviceDrafts } from './service-draft.ts'
 import {
   draftOfPod,
@@ -41,7 +42,7 @@ export function compileWorld(world: World): CompiledWorld {
   const services = serviceDrafts(world, mesh)
   issues.push(...overlappingServices(services))
   const bound = bindEndpoints(world, services, { book, around, drafts })
-  issues.push(...bound.issues)
+  issues.push(...bound.issues, ...checkHosts(drafts, services))
   return {
     registry: registryOf([...drafts, ...bound.added], services),
     rules: rulesOf(world, mesh),
@@ -61,10 +62,20 @@ function registryOf(
       ...draft.base,
       services: Object.fromEntries([...draft.services].sort(([a], [b]) => (a < b ? -1 : 1))),
       directPorts: directPortsOf(draft, services),
+      ...withPorts(draft, services),
     }
     workloads.set(workload.uid, deepFreeze(workload))
   }
   return { workloads, services }
+}
+
+function withPorts(
+  draft: WorkloadDraft,
+  services: ReadonlyMap<string, Service>,
+): Pick<Workload, 'match'> {
+  const { match } = draft.base
+  if (match?.kind !== 'host') return {}
+  return { match: { ...match, ports: hostPortsOf(draft, services) } }
 }
 
 function rulesOf(world: World, mesh: MeshSettings): Rules {

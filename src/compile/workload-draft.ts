@@ -17,6 +17,8 @@ export interface WorkloadDraft {
   readonly base: Omit<Workload, 'services' | 'directPorts'>
   /** Where it comes from, for messages. */
   readonly source: Resource
+  /** Its own, and those of its group. */
+  readonly annotations: Readonly<Record<string, string>>
   /** The ports it names itself. */
   readonly ports: readonly NamedPort[]
   /** Annotated `weft.dev/path: direct`. */
@@ -76,6 +78,7 @@ export function draftOfPod(pod: Resource<'Pod'>, around: Surroundings): Workload
       ...canonicalOf(labels, owner.name),
     },
     source: pod,
+    annotations,
     ports: spec.ports.flatMap(({ name, port, protocol }) =>
       protocol === 'SCTP' ? [] : { name, port, transport: protocol, of: 'container' as const },
     ),
@@ -89,23 +92,27 @@ export function draftOfWorkloadEntry(
   around: Surroundings,
 ): WorkloadDraft {
   const { template, labels, annotations } = inherited(entry, around)
+  const cgroup = annotations[ANNOTATION.cgroup]
   const tunnelled =
     annotations[ANNOTATION.node] !== undefined || annotations[ANNOTATION.redirection] === 'enabled'
   const uid = `${around.mesh.clusterId}/networking.istio.io/WorkloadEntry`
   return {
     base: {
       ...common(entry, labels, around),
-      ...matchOf(annotations),
+      ...(cgroup === undefined
+        ? matchOf(annotations)
+        : { match: { kind: 'host', pattern: cgroup } }),
       ...ofTemplate(template, entry.name, labels),
       ...(template.network === undefined ? {} : { network: template.network }),
       uid: `${uid}/${entry.namespace}/${entry.name}`,
       addresses: [entry.spec.address],
       node: annotations[ANNOTATION.node] ?? '',
       tunnel: tunnelled && inMesh(entry.namespace, labels, annotations, around) ? 'hbone' : 'none',
-      hostNetwork: false,
+      hostNetwork: cgroup !== undefined,
       status: 'healthy',
     },
     source: entry,
+    annotations,
     ports: templatePorts(template),
     annotatedDirect: annotations[ANNOTATION.path] === 'direct',
     services: new Map(),
@@ -135,6 +142,7 @@ export function draftOfAddress(
       status: endpoint.ready ? 'healthy' : 'unhealthy',
     },
     source,
+    annotations: {},
     ports: templatePorts(endpoint),
     annotatedDirect: false,
     services: new Map(),

@@ -58,6 +58,9 @@ export interface Workload {
 export interface WorkloadMatch {
   readonly kind: 'cgroup' | 'container' | 'host'
   readonly pattern: string
+  /** `host` only: TCP ports the configuration says it serves, sorted. They are its own whether or
+   * not anybody listens. */
+  readonly ports?: readonly number[]
 }
 
 export function identityOf(workload: {

@@ -1,7 +1,15 @@
 // MeshConfig (weft.dev/v1): the settings of the whole mesh. One at most.
 import { DEFAULT_MESH_SETTINGS, type MeshSettings } from '../../model/mesh-settings.ts'
 import { parseDuration } from '../checks.ts'
-import { type KindDefinition, must, object, oneOf, type RawObject, TEXT } from '../schema.ts'
+import {
+  type KindDefinition,
+  listOf,
+  must,
+  object,
+  oneOf,
+  type RawObject,
+  TEXT,
+} from '../schema.ts'
 
 const DURATIONS = [
   'enrolGraceMs',
@@ -12,6 +20,9 @@ const DURATIONS = [
 ] as const
 
 const POLICIES = ['allow-any', 'registry-only', 'ALLOW_ANY', 'REGISTRY_ONLY'] as const
+
+/** A kubelet and a container runtime, and room for others; the kernel's map has more. */
+const PROBE_CGROUPS_MAX = 32
 
 const SPEC = object({
   trustDomain: must('trustDomain'),
@@ -28,6 +39,8 @@ const SPEC = object({
   clusterDomain: must('dnsName'),
   clusterId: must('nonEmpty'),
   network: TEXT,
+  dns: oneOf('capture', 'off'),
+  probeCgroups: listOf(must('cgroupPath'), { maxItems: PROBE_CGROUPS_MAX }),
   ...Object.fromEntries(DURATIONS.map((name) => [name, must('duration')])),
 })
 
