@@ -3,8 +3,10 @@ import { manualClock } from '../base/clock.ts'
 import { memoryLog } from '../base/log.ts'
 import { PersistentMap } from '../base/persistent-map.ts'
 import type { CgroupWatch, PopulatedCgroup } from '../discovery/cgroup-watch.ts'
+import type { Containers } from '../discovery/containers.ts'
 import type { Datapath } from '../kernel/datapath.ts'
 import type { Kernel } from '../kernel/kernel.ts'
+import type { ContainerFacts } from '../model/container.ts'
 import { DEFAULT_MESH_SETTINGS } from '../model/mesh-settings.ts'
 import type { Tables, TableWorkload } from '../model/tables.ts'
 import { plainWorkload } from '../model/testing/workload.ts'
@@ -42,6 +44,7 @@ function bench(
   const clock = manualClock()
   const log = memoryLog()
   let populated: readonly PopulatedCgroup[] = []
+  const containers = new Map<string, ContainerFacts>()
   const datapath = {
     enrol: async ({ uid }: { uid: string }) => {
       if (failing.enrol === true) throw new Error('no room')
@@ -64,6 +67,7 @@ function bench(
       clock,
       log,
       watch: { populated: () => populated } as unknown as CgroupWatch,
+      containers: { look: () => new Map(containers) } satisfies Pick<Containers, 'look'>,
       wantIdentity: (id) => void order.push(`want ${id.split('/').at(-1)}`),
       hasIdentity: () => failing.identity !== true,
       afterEntering: async () => void order.push('after'),
@@ -79,7 +83,7 @@ function bench(
   const see = (...paths: readonly string[]): void => {
     populated = paths.map((path) => ({ path, pids: [2] }))
   }
-  return { order, clock, log, enroller, see, take: () => order.splice(0) }
+  return { order, clock, log, enroller, containers, see, take: () => order.splice(0) }
 }
 
 test('a workload is known to the kernel before it is served, and marked last', async (t) => {
@@ -175,6 +179,33 @@ test('cgroups of no workload, or of two, are refused and told once', async (t) =
     ['enrol b'],
   )
   t.is(log.entries.filter((entry) => entry.event === 'enrolment.ambiguous').length, 1)
+})
+
+test('a container is known by its name, and by nothing once a second one has it', async (t) => {
+  const { enroller, containers, see, take, log, clock } = bench()
+  const db = workload('a', { match: { kind: 'container', pattern: 'db' } })
+  containers.set('first', { id: '1', names: ['db'], sandbox: '1' })
+  see('first')
+  await enroller.setTables(tables(db))
+  t.deepEqual(take(), ['want a', 'enrol a', 'serve a', 'mark a', 'after'])
+  containers.set('second', { id: '2', names: ['db'], sandbox: '2' })
+  see('first', 'second')
+  for (let n = 0; n < 3; n++) {
+    await enroller.reconcile()
+    clock.advance(1_000)
+  }
+  t.true(take().includes('withdraw a'))
+  const told = log.entries.filter(({ event }) => event === 'enrolment.crowded')
+  t.deepEqual(
+    told.map(({ fields }) => [fields.cgroup, fields.container, fields.containers]),
+    [
+      ['first', '1', ['1', '2']],
+      ['second', '2', ['1', '2']],
+    ],
+  )
+  see('second')
+  await enroller.reconcile()
+  t.true(take().includes('mark a'))
 })
 
 test('a process that still is in the namespace of the node is waited for', async (t) => {

@@ -4,10 +4,12 @@ import type { Clock, Timer } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { errorText } from '../base/mesh-error.ts'
 import { Serial } from '../base/serial.ts'
-import { type Binding, bindCgroup } from '../compile/bind-workload.ts'
+import { type Binding, bindCgroups } from '../compile/bind-workload.ts'
 import type { CgroupWatch } from '../discovery/cgroup-watch.ts'
+import type { Containers } from '../discovery/containers.ts'
 import type { Datapath, EnrolledPod, PodListener } from '../kernel/datapath.ts'
 import type { Kernel, Namespace } from '../kernel/kernel.ts'
+import type { ContainerFacts } from '../model/container.ts'
 import type { Reason } from '../model/reason.ts'
 import type { Tables, TableWorkload } from '../model/tables.ts'
 import { identityOf, type Workload } from '../model/workload.ts'
@@ -16,6 +18,7 @@ export interface EnrollerParts {
   readonly kernel: Kernel
   readonly datapath: Datapath
   readonly watch: CgroupWatch
+  readonly containers: Pick<Containers, 'look'>
   readonly clock: Clock
   readonly log: Log
   /** Counted. When it has become ready, `reconcile` is called. */
@@ -46,6 +49,8 @@ export interface Enrolment {
 const DEVICE = 'eth0'
 const RETRY_MS = 25
 const RETRY_MAX_MS = 2_000
+const ANNOTATE =
+  'annotate exactly one workload of this node with weft.dev/match: cgroup=<path> or container=<name>'
 /** How long a cgroup may be empty before its workload leaves (a program that restarts). */
 const LINGER_MS = 1_000
 
@@ -149,10 +154,13 @@ export class Enroller {
     const groups = this.#parts.watch.populated()
     const paths = new Set(groups.map((group) => group.path))
     for (const path of this.#unbound.keys()) if (!paths.has(path)) this.#unbound.delete(path)
+    const containers = this.#parts.containers.look(groups)
+    const candidates = groups.map(({ path }) => ({ path, container: containers.get(path) }))
+    const bindings = bindCgroups(candidates, local, this.#nodeName)
     for (const group of groups) {
-      const binding = bindCgroup(group.path, local, this.#nodeName)
+      const binding = bindings.get(group.path) ?? { kind: 'unknown' }
       if (binding.kind !== 'bound') {
-        this.#reportOnce(group.path, binding)
+        this.#reportOnce(group.path, binding, containers.get(group.path))
         continue
       }
       this.#unbound.delete(group.path)
@@ -166,8 +174,12 @@ export class Enroller {
   }
 
   /** Told once, and not while the configuration may still be on its way. */
-  #reportOnce(path: string, binding: Exclude<Binding, { kind: 'bound' }>): void {
-    const said = JSON.stringify(binding)
+  #reportOnce(
+    path: string,
+    binding: Exclude<Binding, { kind: 'bound' }>,
+    container: ContainerFacts | undefined,
+  ): void {
+    const said = JSON.stringify([binding, container])
     const nowMs = this.#parts.clock.nowMs()
     const known = this.#unbound.get(path)
     if (known?.said !== said) {
@@ -176,12 +188,17 @@ export class Enroller {
     }
     if (known.told || nowMs - known.sinceMs < LINGER_MS) return
     known.told = true
-    const remedy = 'annotate exactly one workload of this node with weft.dev/match: cgroup=<path>'
+    const found = container === undefined ? {} : { container: container.id, names: container.names }
+    const where = { cgroup: path, ...found }
     if (binding.kind === 'unknown') {
-      this.#parts.log.warn('enrolment.unknown', { cgroup: path, remedy })
-    } else {
+      this.#parts.log.warn('enrolment.unknown', { ...where, remedy: ANNOTATE })
+    } else if (binding.kind === 'ambiguous') {
       const workloads = binding.uids
-      this.#parts.log.error('enrolment.ambiguous', { cgroup: path, workloads, remedy })
+      this.#parts.log.error('enrolment.ambiguous', { ...where, workloads, remedy: ANNOTATE })
+    } else {
+      const { uid, containers } = binding
+      const remedy = 'name one of them by its id in weft.dev/match: container=<id>'
+      this.#parts.log.error('enrolment.crowded', { ...where, workload: uid, containers, remedy })
     }
   }
 

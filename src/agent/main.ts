@@ -92,7 +92,8 @@ async function build(
   })
   steps.push(() => authority.close())
 
-  const parts = new AgentParts(options, { log, kernel, datapath, authority, issues, memory })
+  const grounds = { log, kernel, datapath, authority, issues, memory, cgroup2 }
+  const parts = new AgentParts(options, grounds)
   steps.push(() => parts.accessLog.close())
   datapath.onDirectClosed((entry) => parts.reportDirect(entry))
   const roots = new AuthorityWatch(

@@ -1,12 +1,13 @@
 // The agent's parts and how they know each other: all wiring of the main thread, and nothing else.
 import { readlinkSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import type { CellBoard } from '../base/cells.ts'
 import { systemClock, type Timer } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { errorText } from '../base/mesh-error.ts'
 import { systemRandom } from '../base/random.ts'
 import { CgroupWatch } from '../discovery/cgroup-watch.ts'
+import { Containers } from '../discovery/containers.ts'
 import type { Authority } from '../identity/issue/authority.ts'
 import { CertificateKeeper } from '../identity/issue/keeper.ts'
 import type { Datapath } from '../kernel/datapath.ts'
@@ -36,10 +37,12 @@ export interface Grounds {
   readonly authority: Authority
   readonly issues: IssueReport
   readonly memory: LastGood
+  /** Mount point of cgroup v2. */
+  readonly cgroup2: string
 }
 
 /** Directories below a watched cgroup that are looked at. */
-const CGROUP_DEPTH_MAX = 4
+const CGROUP_DEPTH_MAX = 6
 const WORKER_HEAP_MAX_MB = 2_048
 const COLLECT_MS = 60_000
 
@@ -214,7 +217,8 @@ export class AgentParts {
   }
 
   #makeEnroller(): Enroller {
-    const { kernel, datapath, log } = this.#grounds
+    const { kernel, datapath, log, cgroup2 } = this.#grounds
+    const { workloadsCgroup } = this.#options
     const { pool } = this
     const marks = new EnrolmentMarks(join(this.#options.stateDirectory, 'enrolled'))
     return new Enroller(
@@ -222,6 +226,7 @@ export class AgentParts {
         kernel,
         datapath,
         watch: this.watch,
+        containers: new Containers({ log }, { watched: relative(cgroup2, workloadsCgroup) }),
         clock: systemClock,
         log,
         wantIdentity: (id) => this.#identities.want(id),

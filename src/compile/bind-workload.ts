@@ -1,10 +1,22 @@
 // Which workload a local cgroup belongs to: exactly one must match, or the processes are refused.
-import type { Workload } from '../model/workload.ts'
+import type { ContainerFacts } from '../model/container.ts'
+import type { Workload, WorkloadMatch } from '../model/workload.ts'
+
+/** A cgroup with processes, by its path below the watched one. */
+export interface Candidate {
+  readonly path: string
+  readonly container?: ContainerFacts | undefined
+}
 
 export type Binding =
   | { readonly kind: 'bound'; readonly workload: Workload }
   | { readonly kind: 'unknown' }
   | { readonly kind: 'ambiguous'; readonly uids: readonly string[] }
+  /** The one workload that matches, matches containers of several networks. */
+  | { readonly kind: 'crowded'; readonly uid: string; readonly containers: readonly string[] }
+
+/** A prefix of a container's id stands for it from this length; shorter ones collide. */
+const ID_PREFIX = /^[0-9a-f]{12,}$/
 
 /** `*` matches within one path segment, `**` across segments, `?` one character. */
 export function globMatches(pattern: string, path: string): boolean {
@@ -12,23 +24,61 @@ export function globMatches(pattern: string, path: string): boolean {
 }
 
 /**
- * `path` is relative to the watched cgroup; a pattern may name the cgroup itself or any cgroup
- * above it, so that a pod's pattern covers the containers inside. Host-network workloads and those
- * of other nodes are never candidates.
+ * Binds all cgroups of a node at once, because a container's name is good only while one container,
+ * or the containers of one pod, have it. Host-network workloads and those of other nodes are never
+ * candidates.
  */
-export function bindCgroup(path: string, workloads: Iterable<Workload>, nodeName: string): Binding {
-  const paths = withAncestors(path)
-  const found: Workload[] = []
-  for (const workload of workloads) {
-    if (workload.node !== nodeName || workload.hostNetwork) continue
-    const match = workload.match
-    if (match === undefined || match.kind !== 'cgroup') continue
-    if (paths.some((candidate) => globMatches(match.pattern, candidate))) found.push(workload)
+export function bindCgroups(
+  candidates: Iterable<Candidate>,
+  workloads: Iterable<Workload>,
+  nodeName: string,
+): ReadonlyMap<string, Binding> {
+  const local = [...workloads].filter((each) => each.node === nodeName && !each.hostNetwork)
+  const bindings = new Map<string, Binding>()
+  const containersOf = new Map<string, ContainerFacts[]>()
+  for (const candidate of candidates) {
+    const binding = bindOne(candidate, local)
+    bindings.set(candidate.path, binding)
+    if (binding.kind !== 'bound' || binding.workload.match?.kind !== 'container') continue
+    const { uid } = binding.workload
+    if (candidate.container !== undefined) {
+      containersOf.set(uid, [...(containersOf.get(uid) ?? []), candidate.container])
+    }
   }
+  for (const [path, binding] of bindings) {
+    if (binding.kind !== 'bound') continue
+    const { uid } = binding.workload
+    const containers = containersOf.get(uid) ?? []
+    if (new Set(containers.map(({ sandbox }) => sandbox)).size < 2) continue
+    const ids = [...new Set(containers.map(({ id }) => id))].sort()
+    bindings.set(path, { kind: 'crowded', uid, containers: ids })
+  }
+  return bindings
+}
+
+function bindOne(candidate: Candidate, workloads: readonly Workload[]): Binding {
+  const paths = withAncestors(candidate.path)
+  const found = workloads.filter(({ match }) => {
+    return match !== undefined && matches(match, paths, candidate.container)
+  })
   const [only, ...others] = found
   if (only === undefined) return { kind: 'unknown' }
   if (others.length === 0) return { kind: 'bound', workload: only }
   return { kind: 'ambiguous', uids: found.map((workload) => workload.uid).sort() }
+}
+
+/** A glob may name the cgroup or one above it, so that a pod's covers the containers inside. */
+function matches(
+  { kind, pattern }: WorkloadMatch,
+  paths: readonly string[],
+  container: ContainerFacts | undefined,
+): boolean {
+  if (kind === 'cgroup') return paths.some((path) => globMatches(pattern, path))
+  if (kind !== 'container' || container === undefined) return false
+  const { id, names } = container
+  return (
+    id === pattern || names.includes(pattern) || (ID_PREFIX.test(pattern) && id.startsWith(pattern))
+  )
 }
 
 function withAncestors(path: string): readonly string[] {

@@ -60,6 +60,10 @@ export const LIMITS = {
   /** How long an inbound connection waits for its workload to become known. Source: ztunnel. */
   workloadWaitMs: 5_000,
 
+  /** Containers whose state one runtime keeps on a node. */
+  containersMax: 4_096,
+  /** One file of a container runtime's state. */
+  containerStateBytesMax: 4_194_304,
   /** One configuration file. */
   configFileBytesMax: 4_194_304,
   configFilesMax: 10_000,
