@@ -2,6 +2,7 @@ import test from 'ava'
 import { EMPTY_WORLD, type World } from '../api/world.ts'
 import { manualClock } from '../base/clock.ts'
 import { memoryLog } from '../base/log.ts'
+import { NO_PLACES } from '../compile/assign-addresses.ts'
 import type { Rules } from '../model/registry.ts'
 import { ConfigQueue } from './config-queue.ts'
 
@@ -19,6 +20,7 @@ test.serial('what arrives while one is applied replaces what still waits', async
     clock,
     refusal: () => undefined,
     report: () => {},
+    addresses: { places: NO_PLACES, keep: async () => {} },
     remember: () => void remembered++,
     apply: async (_registry, rules) => {
       applied.push(rules)
@@ -47,6 +49,7 @@ test.serial('a failure to apply is told, not remembered, and tried again', async
     clock,
     refusal: () => undefined,
     report: () => {},
+    addresses: { places: NO_PLACES, keep: async () => {} },
     remember: () => void remembered++,
     apply: async () => {
       calls++
@@ -69,6 +72,7 @@ test.serial('rules that a running agent cannot take up are refused with the reas
     clock,
     refusal: () => 'restart the agents',
     report: () => {},
+    addresses: { places: NO_PLACES, keep: async () => {} },
     remember: () => t.fail(),
     apply: async () => t.fail(),
   })

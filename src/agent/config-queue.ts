@@ -9,6 +9,7 @@ import { errorText } from '../base/mesh-error.ts'
 import { Serial } from '../base/serial.ts'
 import { compileWorld } from '../compile/registry.ts'
 import type { Registry, Rules } from '../model/registry.ts'
+import type { AddressMemory } from './address-memory.ts'
 
 export interface ConfigQueueParts {
   readonly log: Log
@@ -17,6 +18,7 @@ export interface ConfigQueueParts {
   readonly refusal: (rules: Rules) => string | undefined
   readonly apply: (registry: Registry, rules: Rules) => Promise<void>
   readonly report: (issues: readonly Issue[]) => void
+  readonly addresses: Pick<AddressMemory, 'places' | 'keep'>
   /** Told of every world that was put in force. */
   readonly remember: (world: World) => void
 }
@@ -49,7 +51,8 @@ export class ConfigQueue {
     const world = this.#waiting
     this.#waiting = undefined
     if (world === undefined) return
-    const { registry, rules, issues } = compileWorld(world)
+    const { addresses } = this.#parts
+    const { registry, rules, places, issues } = compileWorld(world, addresses.places)
     this.#parts.report(issues)
     if (issues.some((issue) => issue.severity === 'error')) {
       this.#parts.log.error('config.refused', { remedy: 'the last good configuration stays' })
@@ -61,6 +64,7 @@ export class ConfigQueue {
       return
     }
     try {
+      await addresses.keep(places)
       await this.#parts.apply(registry, rules)
       this.#parts.remember(world)
       this.#failures = 0

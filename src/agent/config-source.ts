@@ -8,6 +8,7 @@ import { MeshError } from '../base/mesh-error.ts'
 import { compileWorld } from '../compile/registry.ts'
 import { FileSource } from '../discovery/file-source.ts'
 import type { Registry, Rules } from '../model/registry.ts'
+import type { AddressMemory } from './address-memory.ts'
 import type { ConfigQueue } from './config-queue.ts'
 import type { IssueReport } from './issue-report.ts'
 import type { LastGood } from './last-good.ts'
@@ -27,17 +28,24 @@ export class ConfigSource {
   readonly #files: FileSource
   readonly #log: Log
   readonly #memory: LastGood
+  readonly #addresses: AddressMemory
   #seenVersion = 0
   #queue: ConfigQueue | undefined
   #timer: Timer | undefined
 
   constructor(
-    parts: { readonly log: Log; readonly issues: IssueReport; readonly memory: LastGood },
+    parts: {
+      readonly log: Log
+      readonly issues: IssueReport
+      readonly memory: LastGood
+      readonly addresses: AddressMemory
+    },
     directory: string,
   ) {
     this.#issues = parts.issues
     this.#log = parts.log
     this.#memory = parts.memory
+    this.#addresses = parts.addresses
     this.#directory = directory
     this.#files = new FileSource(
       {
@@ -60,11 +68,15 @@ export class ConfigSource {
     const update = await this.#files.start()
     this.#seenVersion = update.version
     this.#issues.report('files', update.issues)
-    const compiled = compileWorld(update.world)
+    const { places } = this.#addresses
+    const compiled = compileWorld(update.world, places)
     this.#issues.report('world', compiled.issues)
-    if (!update.refused && !hasErrors(compiled.issues)) return { ...compiled, world: update.world }
+    if (!update.refused && !hasErrors(compiled.issues)) {
+      await this.#addresses.keep(compiled.places)
+      return { ...compiled, world: update.world }
+    }
     const world = this.#memory.recall()
-    const remembered = world === undefined ? undefined : compileWorld(world)
+    const remembered = world === undefined ? undefined : compileWorld(world, places)
     if (world === undefined || remembered === undefined || hasErrors(remembered.issues)) {
       throw new MeshError(
         'agent.config',
@@ -74,6 +86,7 @@ export class ConfigSource {
     }
     const remedy = `mend the errors in ${this.#directory}: they are taken up at once`
     this.#log.warn('config.last-good', { says: 'the last good configuration is in force', remedy })
+    await this.#addresses.keep(remembered.places)
     return { ...remembered, world }
   }
 

@@ -31,6 +31,7 @@ function tables(...workloads: readonly TableWorkload[]): Tables {
     policies: PersistentMap.empty(),
     workloadByIp: PersistentMap.empty(),
     serviceByVip: PersistentMap.empty(),
+    serviceByHost: PersistentMap.empty(),
     serviceByRange: PersistentMap.empty(),
   }
 }

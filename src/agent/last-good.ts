@@ -9,7 +9,7 @@ import { errorText } from '../base/mesh-error.ts'
 import { Serial } from '../base/serial.ts'
 
 /** Changes with the shape of resources; a memory of another shape is forgotten. */
-const FORMAT = 1
+const FORMAT = 2
 
 interface Memory {
   readonly format: number

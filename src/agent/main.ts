@@ -10,6 +10,7 @@ import { openAuthority } from '../identity/issue/authority.ts'
 import { openDatapath } from '../kernel/datapath/open.ts'
 import type { DatapathPaths } from '../kernel/datapath.ts'
 import { nativeKernel } from '../kernel/native.ts'
+import { AddressMemory } from './address-memory.ts'
 import { AuthorityWatch } from './authority-watch.ts'
 import { enterAgentCgroup, leaveAgentCgroup, removeCgroups } from './cgroups.ts'
 import { ConfigSource } from './config-source.ts'
@@ -69,7 +70,11 @@ async function build(
     },
   )
   steps.push(() => memory.settled())
-  const source = new ConfigSource({ log, issues, memory }, options.configDirectory)
+  const addresses = new AddressMemory(
+    { log },
+    join(options.stateDirectory, 'service-addresses.json'),
+  )
+  const source = new ConfigSource({ log, issues, memory, addresses }, options.configDirectory)
   steps.push(() => source.stop())
   // Configuration first: a node with a bad one should not come up half.
   const { world, registry, rules } = await source.first()
@@ -92,7 +97,7 @@ async function build(
   })
   steps.push(() => authority.close())
 
-  const grounds = { log, kernel, datapath, authority, issues, memory, cgroup2 }
+  const grounds = { log, kernel, datapath, authority, issues, memory, addresses, cgroup2 }
   const parts = new AgentParts(options, grounds)
   steps.push(() => parts.accessLog.close())
   datapath.onDirectClosed((entry) => parts.reportDirect(entry))

@@ -16,6 +16,7 @@ import type { AccessEntry } from '../model/access-entry.ts'
 import type { Registry, Rules } from '../model/registry.ts'
 import { type AccessLog, openAccessLog } from '../telemetry/access-log.ts'
 import { proxyBoard } from '../telemetry/proxy-cells.ts'
+import type { AddressMemory } from './address-memory.ts'
 import { Applier } from './apply.ts'
 import { ConfigQueue } from './config-queue.ts'
 import { completeDirectEntry } from './direct-log.ts'
@@ -37,6 +38,7 @@ export interface Grounds {
   readonly authority: Authority
   readonly issues: IssueReport
   readonly memory: LastGood
+  readonly addresses: AddressMemory
   /** Mount point of cgroup v2. */
   readonly cgroup2: string
 }
@@ -86,6 +88,7 @@ export class AgentParts {
       refusal: (rules) => this.#refusal(rules),
       apply: (registry, rules) => this.apply(registry, rules),
       report: (issues) => grounds.issues.report('world', issues),
+      addresses: grounds.addresses,
       remember: (world) => grounds.memory.remember(world),
     })
   }

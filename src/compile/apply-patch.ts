@@ -14,6 +14,7 @@ export const EMPTY_TABLES: Tables = Object.freeze<Tables>({
   policies: PersistentMap.empty(),
   workloadByIp: PersistentMap.empty(),
   serviceByVip: PersistentMap.empty(),
+  serviceByHost: PersistentMap.empty(),
   serviceByRange: PersistentMap.empty(),
 })
 

@@ -11,6 +11,7 @@ export const TABLE_NAMES = [
   'services',
   'workloadByIp',
   'serviceByVip',
+  'serviceByHost',
   'serviceByRange',
 ] as const
 

@@ -9,6 +9,7 @@ import type { PeerAuthentication, Registry, Rules } from '../model/registry.ts'
 import type { Service } from '../model/service.ts'
 import type { Workload } from '../model/workload.ts'
 import { AddressBook, overlappingServices } from './address-book.ts'
+import { type AddressPlaces, NO_PLACES, withAddresses } from './assign-addresses.ts'
 import { bindEndpoints } from './bind-endpoints.ts'
 import { checkWorld } from './check-world.ts'
 import { directPortsOf } from './direct-ports.ts'
@@ -25,11 +26,14 @@ import {
 export interface CompiledWorld {
   readonly registry: Registry
   readonly rules: Rules
+  /** Of the services whose addresses the mesh assigned: what to compile the next world with. */
+  readonly places: AddressPlaces
   /** Any error among them: the world must not come into force; the last good one stays. */
   readonly issues: readonly Issue[]
 }
 
-export function compileWorld(world: World): CompiledWorld {
+/** `kept`: the places of the compiled world before this one. */
+export function compileWorld(world: World, kept: AddressPlaces = NO_PLACES): CompiledWorld {
   const mesh = world.MeshConfig[0]?.spec ?? DEFAULT_MESH_SETTINGS
   const issues = checkWorld(world)
   const around = surroundingsOf(world, mesh)
@@ -39,13 +43,14 @@ export function compileWorld(world: World): CompiledWorld {
     ...world.WorkloadEntry.map((entry) => draftOfWorkloadEntry(entry, around)),
   ]
   for (const draft of drafts) issues.push(...book.enter(draft))
-  const services = serviceDrafts(world, mesh)
-  issues.push(...overlappingServices(services))
+  const { services, places, issues: unaddressed } = withAddresses(serviceDrafts(world, mesh), kept)
+  issues.push(...overlappingServices(services), ...unaddressed)
   const bound = bindEndpoints(world, services, { book, around, drafts })
   issues.push(...bound.issues, ...checkHosts(drafts, services))
   return {
     registry: registryOf([...drafts, ...bound.added], services),
     rules: rulesOf(world, mesh),
+    places,
     issues,
   }
 }

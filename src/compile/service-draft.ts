@@ -2,6 +2,7 @@
 import { ANNOTATION } from '../api/annotations.ts'
 import type { Resource } from '../api/resource.ts'
 import type { World } from '../api/world.ts'
+import { parseIp } from '../base/ip.ts'
 import type { MeshSettings } from '../model/mesh-settings.ts'
 import type { PortProtocol, Service } from '../model/service.ts'
 
@@ -41,6 +42,7 @@ function draftOfService(source: Resource<'Service'>, mesh: MeshSettings): Servic
       namespace,
       hostname,
       vips: spec.clusterIps,
+      assigned: !spec.headless && spec.clusterIps.length === 0,
       ports: spec.ports.map(({ port, targetPort, name, protocol }) => ({
         port,
         targetPort: typeof targetPort === 'number' ? targetPort : 0,
@@ -64,6 +66,13 @@ function draftOfService(source: Resource<'Service'>, mesh: MeshSettings): Servic
   }
 }
 
+/** Not where connections go on to the address they were made to, which would be one that leads
+ * nowhere, nor where many names would share it. Source: Istio, automatic address allocation. */
+function needsAddress(hostname: string, spec: Resource<'ServiceEntry'>['spec']): boolean {
+  const isName = !hostname.startsWith('*.') && parseIp(hostname) === undefined
+  return isName && spec.addresses.length === 0 && spec.resolution === 'static'
+}
+
 /** One service for each host; all of them have the same addresses and endpoints. */
 function draftsOfServiceEntry(source: Resource<'ServiceEntry'>): ServiceDraft[] {
   const { namespace, spec } = source
@@ -74,6 +83,7 @@ function draftsOfServiceEntry(source: Resource<'ServiceEntry'>): ServiceDraft[] 
       namespace,
       hostname,
       vips: spec.addresses,
+      assigned: needsAddress(hostname, spec),
       ports: spec.ports,
       subjectAltNames: spec.subjectAltNames,
       resolution: spec.resolution,

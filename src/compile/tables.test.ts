@@ -91,6 +91,7 @@ const worlds = fc
         namespace: 'shop',
         hostname: `s${at}`,
         vips,
+        assigned: false,
         ports: [{ port: 80, targetPort: 8080, name: 'tcp', protocol: 'tcp' }],
         subjectAltNames: [],
         resolution: 'static',

@@ -42,14 +42,19 @@ export function tablesFor(
   const services = new Map<string, TableService>()
   const serviceByVip = new Map<string, string>()
   const serviceByRange = new Map<string, string>()
+  const serviceByHost = new Map<string, string[]>()
   for (const service of registry.services.values()) {
     services.set(service.key, { ...service, endpoints: (endpoints.get(service.key) ?? []).sort() })
+    const namesakes = serviceByHost.get(service.hostname)
+    if (namesakes === undefined) serviceByHost.set(service.hostname, [service.key])
+    else namesakes.push(service.key)
     for (const vip of service.vips) {
       const index = vip.includes('/') ? serviceByRange : serviceByVip
       // The first host of a ServiceEntry owns the addresses that its hosts share.
       if (!index.has(vip)) index.set(vip, service.key)
     }
   }
+  for (const keys of serviceByHost.values()) keys.sort()
   return Object.freeze({
     version,
     mesh: previous !== undefined && sameData(previous.mesh, mesh) ? previous.mesh : mesh,
@@ -58,6 +63,7 @@ export function tablesFor(
     policies: mapFor<AuthorizationPolicy>(rules.authorization, previous?.policies),
     workloadByIp: mapFor(workloadByIp, previous?.workloadByIp),
     serviceByVip: mapFor(serviceByVip, previous?.serviceByVip),
+    serviceByHost: mapFor<readonly string[]>(serviceByHost, previous?.serviceByHost),
     serviceByRange: mapFor(serviceByRange, previous?.serviceByRange),
   })
 }

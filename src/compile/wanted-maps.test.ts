@@ -47,6 +47,7 @@ function service(name: string, fields: Partial<Service> = {}): Service {
     namespace: 'shop',
     hostname: name,
     vips: ['10.9.0.1'],
+    assigned: false,
     ports: [{ port: 80, targetPort: 8080, name: 'x', protocol: 'tcp' }],
     subjectAltNames: [],
     resolution: 'static',

@@ -71,6 +71,10 @@ export const LIMITS = {
   issuesPerFileMax: 100,
   /** Alias expansions in YAML ("billion laughs"). */
   yamlAliasesMax: 100,
+  /** Services that the mesh can give addresses: 240.240.0.0/16 without its first and last. */
+  assignedAddressesMax: 65_534,
+  /** Services that are gone and whose addresses nobody else gets yet. */
+  departedAddressesMax: 4_096,
   /** Verdicts one node's kernel holds for pairs of its workloads; the agent judges the rest. */
   directVerdictsMax: 65_536,
   /** Entries of one table patch message, so that no loop stalls for more than about 1 ms. */

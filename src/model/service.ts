@@ -19,6 +19,8 @@ export interface Service {
   readonly hostname: string
   /** Virtual addresses: canonical IPs, or ranges (`10.0.0.0/24`) of ServiceEntries. */
   readonly vips: readonly string[]
+  /** The mesh gave it its virtual addresses, because nobody else did. */
+  readonly assigned: boolean
   readonly ports: readonly ServicePort[]
   /** Extra SPIFFE identities accepted from its endpoints. */
   readonly subjectAltNames: readonly string[]

@@ -28,6 +28,8 @@ export interface Tables {
   readonly workloadByIp: PersistentMap<string>
   /** Service key by canonical virtual IP. */
   readonly serviceByVip: PersistentMap<string>
+  /** Keys of the services with this host name, sorted. A wildcard (`*.example.com`) is a name too. */
+  readonly serviceByHost: PersistentMap<readonly string[]>
   /** Service key by range (`10.0.0.0/24`), longest prefix first wins; few. */
   readonly serviceByRange: PersistentMap<string>
 }
@@ -39,6 +41,7 @@ export type TableChange =
   | { readonly table: 'policies'; readonly key: string; readonly value?: AuthorizationPolicy }
   | { readonly table: 'workloadByIp'; readonly key: string; readonly value?: string }
   | { readonly table: 'serviceByVip'; readonly key: string; readonly value?: string }
+  | { readonly table: 'serviceByHost'; readonly key: string; readonly value?: readonly string[] }
   | { readonly table: 'serviceByRange'; readonly key: string; readonly value?: string }
 
 /** A slice of the way from one version to the next; only `commit` makes it visible. */

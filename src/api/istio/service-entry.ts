@@ -140,9 +140,11 @@ function checkHosts(spec: RawServiceEntry['spec'], report: Report): void {
     if (seen.has(host)) report('error', path, `host "${host}" is listed twice; remove one`)
     seen.add(host)
   }
-  if ((spec.addresses ?? []).length === 0) {
-    const remedy = 'without addresses it is reached only at the addresses of its endpoints'
-    report('warning', ['spec', 'hosts'], `${remedy}: names are not resolved to it yet`)
+  if ((spec.addresses ?? []).length > 0) return
+  for (const [at, host] of spec.hosts.entries()) {
+    if (!host.startsWith('*.')) continue
+    const remedy = 'write "addresses", or name the hosts'
+    report('warning', ['spec', 'hosts', at], `a wildcard is given no address; ${remedy}`)
   }
 }
 

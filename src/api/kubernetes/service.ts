@@ -24,8 +24,10 @@ export interface ServicePortSpec {
 }
 
 export interface ServiceSpec {
-  /** Canonical; empty for a headless service. */
+  /** Canonical; none for a headless service, or where the mesh is to assign one. */
   readonly clusterIps: readonly string[]
+  /** `clusterIP: None`: its name stands for its endpoints. */
+  readonly headless: boolean
   readonly ports: readonly ServicePortSpec[]
   /** Undefined: EndpointSlices name the endpoints. */
   readonly selector?: Readonly<Record<string, string>>
@@ -90,7 +92,11 @@ export const SERVICE: KindDefinition<'Service', ServiceSpec> = {
   parse(object, _metadata, report) {
     const { spec } = object as unknown as RawService
     if (spec.type === 'ExternalName') {
-      report('warning', ['spec', 'type'], 'ignored: aliases need DNS, which is not served yet')
+      report(
+        'warning',
+        ['spec', 'type'],
+        'ignored: aliases are left to the resolvers of the workloads',
+      )
     }
     const written = spec.clusterIPs ?? (spec.clusterIP === undefined ? [] : [spec.clusterIP])
     const ports: ServicePortSpec[] = []
@@ -116,6 +122,7 @@ export const SERVICE: KindDefinition<'Service', ServiceSpec> = {
     const selector = spec.selector ?? {}
     return {
       clusterIps: written.flatMap((ip) => canonicalIp(ip) ?? []),
+      headless: written.includes('None'),
       ports,
       ...(Object.keys(selector).length > 0 ? { selector } : {}),
       publishNotReadyAddresses: spec.publishNotReadyAddresses ?? false,

@@ -38,8 +38,9 @@ export function compile(...files: readonly object[][]) {
   )
   const broken = parsed.flatMap(({ issues }) => issues.filter((i) => i.severity === 'error'))
   if (broken.length > 0) throw new Error(broken.map(formatIssue).join('\n'))
-  const compiled = compileWorld(worldOf(parsed.flatMap(({ resources }) => resources)))
+  const world = worldOf(parsed.flatMap(({ resources }) => resources))
+  const compiled = compileWorld(world)
   const workload = (name: string) =>
     [...compiled.registry.workloads.values()].find((candidate) => candidate.name === name)
-  return { ...compiled, workload, issues: compiled.issues.map(formatIssue) }
+  return { ...compiled, world, workload, issues: compiled.issues.map(formatIssue) }
 }

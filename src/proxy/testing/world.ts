@@ -66,6 +66,7 @@ export function service(
     namespace: 'default',
     hostname: `${name}.default.svc.cluster.local`,
     vips: [vip],
+    assigned: false,
     ports: ports.map(([port, targetPort]) => ({ port, targetPort, name: '', protocol: 'tcp' })),
     subjectAltNames: [],
     resolution: 'static',
@@ -98,6 +99,11 @@ export function tablesOf(version: number, mesh: Mesh): Tables {
     policies: PersistentMap.from((mesh.policies ?? []).map((entry) => [entry.key, entry] as const)),
     workloadByIp: PersistentMap.from(byIp),
     serviceByVip: PersistentMap.from(vips.filter(([vip]) => !vip.includes('/'))),
+    serviceByHost: PersistentMap.from(
+      Map.groupBy(services, ({ hostname }) => hostname)
+        .entries()
+        .map(([host, named]) => [host, named.map(({ key }) => key).sort()] as const),
+    ),
     serviceByRange: PersistentMap.from(vips.filter(([vip]) => vip.includes('/'))),
   }
 }
