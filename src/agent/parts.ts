@@ -27,6 +27,7 @@ import type { IssueReport } from './issue-report.ts'
 import type { LastGood } from './last-good.ts'
 import type { AgentOptions } from './options.ts'
 import { type RecoveryParts, serveFrom, workerDied, workerReplaced } from './recovery.ts'
+import { Surveys } from './surveys.ts'
 import { drainWorkers, recheckWorkers, sendPatches } from './worker-orders.ts'
 import { WorkerPool } from './worker-pool.ts'
 
@@ -54,6 +55,7 @@ export class AgentParts {
   readonly enroller: Enroller
   readonly config: ConfigQueue
   readonly watch: CgroupWatch
+  readonly surveys = new Surveys(() => this.pool, systemClock)
   readonly #options: AgentOptions
   readonly #grounds: Grounds
   readonly #board: CellBoard
@@ -178,7 +180,8 @@ export class AgentParts {
     }
     const onReplaced = (worker: number, serving: () => void): Promise<void> =>
       workerReplaced(this.#recovery(), worker, serving)
-    return new WorkerPool({ log, onDeath, onReplaced }, data)
+    const onSurveyed = this.surveys.received
+    return new WorkerPool({ log, onDeath, onReplaced, onSurveyed }, data)
   }
 
   #recovery(): RecoveryParts {

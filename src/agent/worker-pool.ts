@@ -13,7 +13,11 @@ export interface WorkerPoolParts {
   /** Called when a replacement is ready and must be told everything; calls `serving` once it has
    * been, while nothing else can be told. Awaited. */
   readonly onReplaced: (worker: number, serving: () => void) => Promise<void>
+  /** Told each slice of a survey, before its `ask` is settled by the last. */
+  readonly onSurveyed?: (worker: number, surveyed: Surveyed) => void
 }
+
+export type Surveyed = Extract<FromWorker, { kind: 'surveyed' }>
 
 type Settle = () => void
 
@@ -160,6 +164,10 @@ export class WorkerPool {
       this.#parts.log[message.level](message.event, { worker, ...message.fields })
       return
     }
+    if (message.kind === 'surveyed') {
+      this.#parts.onSurveyed?.(worker, message)
+      if (!message.slice.isLast) return
+    }
     const answer = answerOf(message)
     const waiting = this.#waiting[worker]?.get(answer) ?? []
     this.#waiting[worker]?.delete(answer)
@@ -217,6 +225,8 @@ export function answerOf(message: Exclude<FromWorker, { kind: 'log' }>): string 
       return `identity-held ${message.id} ${message.serial}`
     case 'rechecked':
       return `rechecked ${message.sequence}`
+    case 'surveyed':
+      return `surveyed ${message.sequence}`
     case 'drained':
       return 'drained'
     default:

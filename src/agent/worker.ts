@@ -51,7 +51,7 @@ function run(port: NonNullable<typeof parentPort>, data: WorkerData): void {
     views.close()
     port.close()
   }
-  const held: Held = { plane, identities, tables: new TablesStore(), stop }
+  const held: Held = { plane, identities, tables: new TablesStore(), send, stop }
   // A message that cannot be done is a broken invariant: the worker ends and is replaced.
   port.on('message', (message: ToWorker) => {
     obey(message, held).then(
@@ -72,6 +72,7 @@ interface Held {
   readonly plane: DataPlane
   readonly identities: IdentityStore
   readonly tables: TablesStore
+  readonly send: (message: FromWorker) => void
   readonly stop: () => Promise<void>
 }
 
@@ -104,6 +105,11 @@ async function obey(message: ToWorker, held: Held): Promise<FromWorker | undefin
       return undefined
     case 'recheck':
       return { kind: 'rechecked', sequence: message.sequence, ended: plane.recheck() }
+    case 'survey':
+      for await (const slice of plane.survey(message.connectionsMax)) {
+        held.send({ kind: 'surveyed', sequence: message.sequence, slice })
+      }
+      return undefined
     case 'drain':
       return { kind: 'drained', open: await plane.drain(message.deadlineMs) }
     case 'stop':

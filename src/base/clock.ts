@@ -7,6 +7,8 @@ export interface Timer {
 export interface Clock {
   /** Milliseconds since the Unix epoch. */
   nowMs(): number
+  /** For short durations: milliseconds since some beginning, with fractions; never goes back. */
+  elapsedMs(): number
   /** Runs `task` once after `delayMs`; never keeps the process alive by itself. */
   after(delayMs: number, task: () => void): Timer
 }
@@ -16,6 +18,7 @@ const TIMEOUT_MAX_MS = 2 ** 31 - 1
 
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
+  elapsedMs: () => performance.now(),
   after(delayMs, task) {
     let handle: NodeJS.Timeout
     const arm = (leftMs: number): void => {
@@ -49,6 +52,7 @@ export function manualClock(startMs = 0): ManualClock {
   }
   return {
     nowMs: () => nowMs,
+    elapsedMs: () => nowMs,
     after(delayMs, task) {
       const id = ++sequence
       timers.set(id, { dueMs: nowMs + Math.max(0, delayMs), task })

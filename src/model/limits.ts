@@ -77,6 +77,16 @@ export const LIMITS = {
   departedAddressesMax: 4_096,
   /** Verdicts one node's kernel holds for pairs of its workloads; the agent judges the rest. */
   directVerdictsMax: 65_536,
+  /** Pairs of workloads that one thread counts connections of; the rest is counted together. */
+  flowsMax: 1_024,
+  /** The same from or to addresses that are no workload's. */
+  addressFlowsMax: 256,
+  /** Open connections that one worker tells of at once. */
+  liveRowsMax: 200,
+  /** Connections a worker looks at before others get their turn. */
+  surveyScan: 2_000,
+  /** Flows of one message. */
+  surveySliceRows: 200,
   /** Entries of one table patch message, so that no loop stalls for more than about 1 ms. */
   patchSliceEntries: 200,
 } as const

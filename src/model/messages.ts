@@ -1,5 +1,6 @@
 // What the main thread and the data-plane workers tell each other. Flat data; nothing is cloned
 // whole. Descriptors are numbers: threads of one process share them.
+import type { SurveySlice } from './flow.ts'
 import type { Reason } from './reason.ts'
 import type { TablesPatch } from './tables.ts'
 
@@ -69,6 +70,8 @@ export type ToWorker =
   | { readonly kind: 'forget-identity'; readonly id: string }
   /** Judges live connections again under the current tables; answered when done. */
   | { readonly kind: 'recheck'; readonly sequence: number }
+  /** Asks for the flows, and for at most so many open connections. Answered in slices. */
+  | { readonly kind: 'survey'; readonly sequence: number; readonly connectionsMax: number }
   | { readonly kind: 'drain'; readonly deadlineMs: number }
   | { readonly kind: 'stop' }
 
@@ -80,6 +83,7 @@ export type FromWorker =
   | { readonly kind: 'backlog-drained'; readonly uid: string }
   | { readonly kind: 'identity-held'; readonly id: string; readonly serial: number }
   | { readonly kind: 'rechecked'; readonly sequence: number; readonly ended: number }
+  | { readonly kind: 'surveyed'; readonly sequence: number; readonly slice: SurveySlice }
   | { readonly kind: 'drained'; readonly open: number }
   | {
       readonly kind: 'log'

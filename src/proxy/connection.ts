@@ -4,7 +4,10 @@ import type { ConnectionPath } from '../model/access-entry.ts'
 import type { ConnectionFacts } from '../model/facts.ts'
 import type { LocalPod } from '../model/messages.ts'
 import type { Reason } from '../model/reason.ts'
+import type { TableWorkload } from '../model/tables.ts'
+import type { FlowAccount } from '../telemetry/flow-table.ts'
 import type { Stop } from './stream/byte-stream.ts'
+import type { Moved } from './stream/relay.ts'
 
 export interface Address {
   readonly ip: string
@@ -31,12 +34,14 @@ export class Connection {
   readonly pod: LocalPod
   readonly source: Address
   readonly startedMs: number
+  /** By the clock for short durations; NaN when nobody looked. */
+  readonly acceptedAtMs: number
   path: ConnectionPath
   destination: Address
-  sourceWorkload: Named | undefined
+  sourceWorkload: Named | TableWorkload | undefined
   /** Only from a verified identity. */
   sourceIdentity: string | undefined
-  destinationWorkload: Named | undefined
+  destinationWorkload: Named | TableWorkload | undefined
   destinationIdentity: string | undefined
   service: string | undefined
   endpoint: string | undefined
@@ -44,6 +49,12 @@ export class Connection {
   attempts = 0
   version = 0
   judged: Judged | undefined
+  /** How far the relay has come, once there is one. */
+  moved: Moved | undefined
+  /** Where it is counted, and what of its bytes has been, once both ends are there. */
+  account: FlowAccount | undefined
+  countedSentBytes = 0
+  countedReceivedBytes = 0
   readonly #stop = new AbortController()
 
   constructor(
@@ -52,6 +63,7 @@ export class Connection {
     pod: LocalPod,
     ends: { readonly source: Address; readonly destination: Address },
     startedMs: number,
+    acceptedAtMs = Number.NaN,
   ) {
     this.direction = direction
     this.path = path
@@ -59,6 +71,7 @@ export class Connection {
     this.source = ends.source
     this.destination = ends.destination
     this.startedMs = startedMs
+    this.acceptedAtMs = acceptedAtMs
   }
 
   /** Aborts with a `Stop` when the connection must end. */

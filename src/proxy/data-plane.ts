@@ -8,6 +8,7 @@ import type { Random } from '../base/random.ts'
 import type { IdentityStore, ReplacedHandler } from '../identity/present/identity-store.ts'
 import type { Accepted, BpfMap, Kernel } from '../kernel/kernel.ts'
 import type { Ending } from '../model/facts.ts'
+import type { SurveySlice } from '../model/flow.ts'
 import { LIMITS } from '../model/limits.ts'
 import { DEFAULT_MESH_SETTINGS } from '../model/mesh-settings.ts'
 import type { ListenerHandle, LocalPod } from '../model/messages.ts'
@@ -16,6 +17,7 @@ import type { Tables } from '../model/tables.ts'
 import type { AccessLog } from '../telemetry/access-log.ts'
 import { ProxyMeter, proxyBoard } from '../telemetry/proxy-cells.ts'
 import { Connection } from './connection.ts'
+import { FlowBook } from './flow-book.ts'
 import { InboundSessions } from './inbound/sessions.ts'
 import { LiveConnections } from './live.ts'
 import { EndpointChoices } from './outbound/endpoints.ts'
@@ -64,6 +66,7 @@ export class DataPlane {
   readonly #streams: SocketStreams
   readonly #security = new SecurityCache()
   readonly #live = new LiveConnections()
+  readonly #flows: FlowBook
   readonly #pool: TunnelPool
   readonly #sessions: InboundSessions
   readonly #listeners: PodListeners
@@ -77,6 +80,7 @@ export class DataPlane {
     this.#parts = parts
     this.#connectionsMax = options.connectionsMax ?? LIMITS.connectionsPerWorkerMax
     this.#view = new TablesView(clock)
+    this.#flows = new FlowBook(clock)
     this.#streams = new SocketStreams(kernel)
     const board = parts.cells ?? proxyBoard(options.worker + 1)
     this.#meter = new ProxyMeter(board, options.worker)
@@ -97,6 +101,7 @@ export class DataPlane {
       tables: () => this.#tables(),
       choices: new EndpointChoices(),
       decodeOrigin: parts.decodeOrigin,
+      flows: this.#flows,
     }
     this.#sessions = new InboundSessions(
       { transport, identities, pipeline: this.#pipeline, meter: this.#meter },
@@ -196,6 +201,11 @@ export class DataPlane {
     }
   }
 
+  /** Who talks to whom; at most `connectionsMax` open connections with it. One at a time. */
+  survey(connectionsMax: number): AsyncIterable<SurveySlice> {
+    return this.#flows.survey(this.#live, connectionsMax)
+  }
+
   readonly #outbound = (pod: LocalPod, accepted: Accepted): void => {
     const connection = this.#connection('outbound', 'passthrough', pod, accepted)
     const client = this.#streams.adopt(accepted.fd)
@@ -222,7 +232,9 @@ export class DataPlane {
   ): Connection {
     const source = { ip: remote.address, port: remote.port }
     const destination = { ip: local.address, port: local.port }
-    return new Connection(direction, path, pod, { source, destination }, this.#parts.clock.nowMs())
+    const { clock } = this.#parts
+    const ends = { source, destination }
+    return new Connection(direction, path, pod, ends, clock.nowMs(), clock.elapsedMs())
   }
 
   /** The one place where unknown errors of a connection end, and where its ending is reported. */
@@ -241,6 +253,7 @@ export class DataPlane {
       .then((ending) => {
         const entry = accessEntry(connection, ending, this.#parts.clock.nowMs())
         this.#live.remove(connection)
+        this.#flows.closed(connection, ending)
         this.#meter.closed(entry)
         this.#parts.accessLog.write(entry)
       })

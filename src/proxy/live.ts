@@ -10,12 +10,17 @@ import type { SecurityCache, Side } from './security-cache.ts'
 const sideOf = ({ direction, path }: Connection): Side =>
   direction === 'outbound' && path !== 'self' ? 'source' : 'destination'
 
-export class LiveConnections {
+export class LiveConnections implements Iterable<Connection> {
   readonly #connections = new Set<Connection>()
   readonly #emptyWaiters = new Set<() => void>()
 
   get size(): number {
     return this.#connections.size
+  }
+
+  /** Oldest first; it may change meanwhile. */
+  [Symbol.iterator](): IterableIterator<Connection> {
+    return this.#connections.values()
   }
 
   add(connection: Connection): void {

@@ -5,8 +5,9 @@ import type { Accepted } from '../kernel/kernel.ts'
 import type { Ending, PeerIdentity } from '../model/facts.ts'
 import { LIMITS } from '../model/limits.ts'
 import { REASONS, type Reason } from '../model/reason.ts'
-import type { TableWorkload } from '../model/tables.ts'
+import type { Tables, TableWorkload } from '../model/tables.ts'
 import type { Address, Connection } from './connection.ts'
+import type { FlowBook } from './flow-book.ts'
 import { admit } from './inbound/admit.ts'
 import { connectTarget, parseConnect } from './inbound/connect-target.ts'
 import { deliver } from './inbound/deliver.ts'
@@ -25,6 +26,7 @@ export interface PipelineParts extends AttemptParts {
   readonly view: TablesView
   readonly choices: EndpointChoices
   readonly decodeOrigin: DecodeOrigin
+  readonly flows: Pick<FlowBook, 'ready'>
 }
 
 /** A workload of this node called; its connection was captured. */
@@ -48,7 +50,7 @@ export async function serveOutbound(
   const leg = { connection, source, service: route.service, connectTimeoutMs }
   const upstream = await connectUpstream(leg, route, parts)
   if (!upstream.ok) return broken(client, upstream.error.reason, upstream.error.detail)
-  return relay(client, upstream.value, tables.mesh, parts.clock, connection.signal)
+  return carry(connection, client, upstream.value, tables, parts)
 }
 
 /** A peer asks, through its tunnel, for a connection to a workload of this node. */
@@ -73,7 +75,7 @@ export async function serveInboundTunnel(
   const server = await deliver(connection, target.value, tables.mesh.connectTimeoutMs, parts)
   if (!server.ok) return refused(request, server.error.reason, server.error.detail)
   const client = request.accept({ baggage: baggage(workload) })
-  return relay(client, server.value, tables.mesh, parts.clock, connection.signal)
+  return carry(connection, client, server.value, tables, parts)
 }
 
 /** Somebody outside the mesh, or the mesh's own plaintext, reached a workload of this node. */
@@ -95,7 +97,19 @@ export async function serveInboundPlaintext(
   if (denial !== undefined) return broken(client, denial.reason, denial.detail)
   const server = await deliver(connection, target, tables.mesh.connectTimeoutMs, parts)
   if (!server.ok) return broken(client, server.error.reason, server.error.detail)
-  return relay(client, server.value, tables.mesh, parts.clock, connection.signal)
+  return carry(connection, client, server.value, tables, parts)
+}
+
+/** Both ends are there: counts the connection and moves its bytes until it is over. */
+function carry(
+  connection: Connection,
+  client: ByteStream,
+  server: ByteStream,
+  tables: Tables,
+  parts: PipelineParts,
+): Promise<Ending> {
+  parts.flows.ready(connection)
+  return relay(client, server, tables.mesh, parts.clock, connection.signal, connection)
 }
 
 /** Known at once almost always; right after enrolment the tables may come a moment later. */

@@ -164,8 +164,7 @@ export class InboundSessions {
     request: InboundRequest,
   ): void {
     const { pipeline } = this.#parts
-    const nowMs = pipeline.clock.nowMs()
-    const connection = new Connection('inbound', 'tunnel', pod, { source, destination }, nowMs)
+    const connection = this.#begun(pod, { source, destination })
     if (session.peer.kind === 'verified') {
       connection.sourceIdentity = session.peer.id
       connection.sourceWorkload = this.#namedBy(session.peer.id, source.ip)
@@ -196,8 +195,12 @@ export class InboundSessions {
   #connection(pod: LocalPod, { remote, local }: Accepted): Connection {
     const source = { ip: remote.address, port: remote.port }
     const destination = { ip: local.address, port: local.port }
-    const nowMs = this.#parts.pipeline.clock.nowMs()
-    return new Connection('inbound', 'tunnel', pod, { source, destination }, nowMs)
+    return this.#begun(pod, { source, destination })
+  }
+
+  #begun(pod: LocalPod, ends: Pick<Connection, 'source' | 'destination'>): Connection {
+    const { clock } = this.#parts.pipeline
+    return new Connection('inbound', 'tunnel', pod, ends, clock.nowMs(), clock.elapsedMs())
   }
 }
 

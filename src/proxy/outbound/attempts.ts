@@ -70,20 +70,18 @@ async function attempt(
   const self = endpoint.workload.uid === connection.pod.uid
   connection.endpoint = formatEndpoint(ip, endpoint.port)
   connection.destinationWorkload = endpoint.workload
+  connection.path = pathTo(endpoint, self)
   const denied = judge(leg, endpoint, ip, self, parts)
   if (denied !== undefined) return err(denied)
-  if (self) {
-    connection.path = 'self'
-    return dialPlain(leg, { ip, port: endpoint.port }, parts)
-  }
-  if (endpoint.workload.tunnel === 'none') {
-    connection.path = 'plaintext'
-    return dialPlain(leg, { ip, port: endpoint.port }, parts)
-  }
-  connection.path = 'tunnel'
+  if (connection.path !== 'tunnel') return dialPlain(leg, { ip, port: endpoint.port }, parts)
   const dialled = await dialTunnel(leg, endpoint, ip, parts)
   if (dialled.ok) connection.destinationIdentity = identityOf(endpoint.workload)
   return dialled
+}
+
+function pathTo(endpoint: Endpoint, self: boolean): Connection['path'] {
+  if (self) return 'self'
+  return endpoint.workload.tunnel === 'none' ? 'plaintext' : 'tunnel'
 }
 
 /** The destination's policies, so that a denied request never leaves. Undecided is left to it. */

@@ -10,10 +10,22 @@ export interface RelayLimits {
   readonly idleTimeoutMs: number
 }
 
+/** How far a relay has come. */
+export interface Moved {
+  /** From client to server. */
+  readonly sentBytes: number
+  readonly receivedBytes: number
+}
+
+/** Where a relay can be looked up while it runs. */
+export interface Relayed {
+  moved: Moved | undefined
+}
+
 /**
  * Starts both streams and resolves when both are closed; never rejects. `sentBytes` went from
  * `client` to `server`. `signal` ends it early with the reason of its `Stop`. Reasons: completed,
- * downstream-reset, upstream-reset, idle-timeout, or the stop's.
+ * downstream-reset, upstream-reset, idle-timeout, or the stop's. `seen` gets the relay's progress.
  */
 export function relay(
   client: ByteStream,
@@ -21,13 +33,16 @@ export function relay(
   limits: RelayLimits,
   clock: Clock,
   signal?: AbortSignal,
+  seen?: Relayed,
 ): Promise<Ending> {
   return new Promise((resolve) => {
-    new Relay(client, server, limits, clock, signal, resolve).start()
+    const started = new Relay(client, server, limits, clock, signal, resolve)
+    if (seen !== undefined) seen.moved = started
+    started.start()
   })
 }
 
-class Relay {
+class Relay implements Moved {
   readonly #client: Side
   readonly #server: Side
   readonly #limits: RelayLimits
@@ -58,6 +73,14 @@ class Relay {
     this.#resolve = resolve
   }
 
+  get sentBytes(): number {
+    return this.#client.receivedBytes
+  }
+
+  get receivedBytes(): number {
+    return this.#server.receivedBytes
+  }
+
   start(): void {
     this.#client.stream.start(this.#client)
     this.#server.stream.start(this.#server)
@@ -82,8 +105,8 @@ class Relay {
     this.#resolve({
       reason: this.#reason,
       ...(this.#detail === undefined ? {} : { detail: this.#detail }),
-      sentBytes: this.#client.receivedBytes,
-      receivedBytes: this.#server.receivedBytes,
+      sentBytes: this.sentBytes,
+      receivedBytes: this.receivedBytes,
     })
   }
 
