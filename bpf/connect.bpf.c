@@ -8,6 +8,8 @@
 #include "include/maps/pods.h"
 #include "include/maps/sockets.h"
 #include "lib/address.h"
+#include "lib/host.h"
+#include "lib/ports.h"
 #include "lib/rules.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -127,6 +129,11 @@ static __always_inline bool decide_direct(const struct ask *ask, const struct we
 	return false;
 }
 
+static __always_inline __be16 capture_port(void)
+{
+	return bpf_htons(WEFT_CAPTURE_PORT_FIRST + bpf_get_prandom_u32() % WEFT_CAPTURE_PORTS);
+}
+
 static __always_inline void decide_tcp(const struct weft_config *config, const struct weft_pod *pod,
 				       const struct ask *ask, struct decision *decided)
 {
@@ -139,14 +146,13 @@ static __always_inline void decide_tcp(const struct weft_config *config, const s
 	decided->action = AGENT;
 	decided->counter = WEFT_COUNT_CAPTURED;
 	decided->ip = own;
-	decided->port = bpf_htons(WEFT_CAPTURE_PORT_FIRST +
-				  bpf_get_prandom_u32() % WEFT_CAPTURE_PORTS);
+	decided->port = capture_port();
 	decided->record.kind = WEFT_SOCK_AGENT;
 	decided->record.destination = 0;
 }
 
-static __always_inline void decide(const struct weft_config *config, __u64 netns,
-				   const struct ask *ask, struct decision *decided)
+static __always_inline void decide_pod(const struct weft_config *config, __u64 netns,
+				       const struct ask *ask, struct decision *decided)
 {
 	struct weft_pod *pod;
 
@@ -168,6 +174,82 @@ static __always_inline void decide(const struct weft_config *config, __u64 netns
 	if (ip_is_link_local(&ask->ip) || ip_is_multicast(&ask->ip))
 		return pass(decided, PASS_RECORDED, WEFT_COUNT_LOCAL);
 	decide_tcp(config, pod, ask, decided);
+}
+
+static __always_inline struct weft_ip loopback_like(const struct weft_ip *ip)
+{
+	struct weft_ip loopback = { .words = { 0, 0, 0, bpf_htonl(1) } };
+
+	return ip_is_v4(ip) ? ip_of_v4(bpf_htonl(0x7f000001)) : loopback;
+}
+
+/* The node's services are reached at its own addresses and on loopback: those of workloads through
+ * the agent, a workload's own at once (`destination` asks track to vouch for it), others untouched.
+ * Returns whether that decides. */
+static __always_inline bool decide_on_node(const struct weft_host *host, const struct weft_ip *asked,
+					   __be16 port, struct decision *decided)
+{
+	__u32 owner = port_owner(asked, bpf_ntohs(port));
+
+	if (owner && owner != host->workload)
+		return false;
+	pass(decided, owner ? PASS_RECORDED : PASS, WEFT_COUNT_LOCAL);
+	decided->record.destination = owner;
+	return true;
+}
+
+/* A workload that shares the node's network. Nothing it does is completed by the kernel alone. */
+static __always_inline void decide_host(const struct weft_config *config,
+					const struct weft_host *host, const struct ask *ask,
+					struct decision *decided)
+{
+	struct weft_ip own = ip_is_v4(&ask->ip) ? host->ip4 : host->ip6;
+	struct weft_ip asked = ask->ip;
+	bool loopback = ip_is_loopback(&asked);
+
+	if (!config->configured)
+		return refuse(decided, WEFT_COUNT_UNCONFIGURED, -ECONNREFUSED);
+	decided->record.source = host->workload;
+	if (ask->protocol == IPPROTO_UDP)
+		return pass(decided, PASS_RECORDED,
+			    loopback ? WEFT_COUNT_LOCAL : WEFT_COUNT_UDP_PASSED);
+	/* The kernel connects the unspecified address to loopback, too. */
+	if (asked.words[3] == 0 && loopback)
+		asked = loopback_like(&asked);
+	if ((loopback || ip_equal(&asked, &own)) &&
+	    decide_on_node(host, &asked, ask->port, decided))
+		return;
+	if (ip_is_link_local(&asked) || ip_is_multicast(&asked))
+		return pass(decided, PASS, WEFT_COUNT_LOCAL);
+	decided->action = AGENT;
+	decided->counter = WEFT_COUNT_CAPTURED;
+	decided->ip = loopback ? asked : own;
+	if (ip_is_zero(&decided->ip))
+		decided->ip = loopback_like(&asked);
+	decided->port = capture_port();
+	decided->record.kind = WEFT_SOCK_AGENT;
+}
+
+/* Workloads' cgroup, or not: our programs are attached above other cgroups as well. */
+static __always_inline bool is_watched(const struct weft_config *config, struct sock *sk)
+{
+	return config->workloads_cgroup == 0 ||
+	       sock_below(sk, config->workloads_level, config->workloads_cgroup);
+}
+
+static __always_inline void decide(const struct weft_config *config, __u64 netns, struct sock *sk,
+				   const struct ask *ask, struct decision *decided)
+{
+	struct weft_host host = {};
+
+	if (netns == config->node_netns && host_of(sk, &host)) {
+		if (host.workload)
+			return decide_host(config, &host, ask, decided);
+		return pass(decided, PASS, 0);
+	}
+	if (!is_watched(config, sk))
+		return pass(decided, PASS, 0);
+	decide_pod(config, netns, ask, decided);
 }
 
 /* Keeps the record with the socket. A socket that connects again must not keep an old one. */
@@ -195,7 +277,8 @@ static __always_inline int settle(struct bpf_sock *sk, struct decision *decided,
 		if (!keep_record(sk, decided))
 			refuse(decided, WEFT_COUNT_STORAGE_FAILED, -ECONNREFUSED);
 	}
-	count(decided->counter);
+	if (decided->counter)
+		count(decided->counter);
 	if (decided->action != REFUSE)
 		return 1;
 	bpf_set_retval(decided->error);
@@ -220,7 +303,7 @@ static __always_inline int hook(struct bpf_sock_addr *ctx, const struct ask *ask
 		decided->action = PASS;
 		return 1;
 	}
-	decide(settings, bpf_get_netns_cookie(ctx), ask, decided);
+	decide(settings, bpf_get_netns_cookie(ctx), kernel_sock(ctx->sk), ask, decided);
 	return settle(ctx->sk, decided, ask);
 }
 

@@ -56,6 +56,7 @@
 #define WEFT_SOCK_INHERITED 6 /* older than the pod's enrolment */
 #define WEFT_SOCK_REFUSED 7   /* direct, but could not be attested: the guard drops it */
 #define WEFT_SOCK_DNS 8       /* UDP, connected: asks a resolver through the agent */
+#define WEFT_SOCK_LISTENS 9   /* a host-network workload's, counted in weft_host_ports */
 
 /* Who attested a tuple. */
 #define WEFT_ATTEST_DIRECT 1
@@ -73,8 +74,9 @@
 #define WEFT_CLASS_DNS2 6
 
 /* What a cgroup of the node's own namespace is. */
-#define WEFT_HOST_PROBE 1  /* may probe */
-#define WEFT_HOST_PARENT 2 /* weft_host_names knows cgroups below it by their names */
+#define WEFT_HOST_PROBE 1 /* may probe */
+/* Where the walk over names of cgroups begins: the root of the hierarchy. */
+#define WEFT_CGROUP_ROOT 1
 
 /* Kinds of rules in a generation. */
 #define WEFT_RULE_SERVICE 1
@@ -288,51 +290,50 @@ struct weft_listed {
 };
 _Static_assert(sizeof(struct weft_listed) == 96, "weft_listed");
 
-/* What the tagging iterators need to know of the pod whose namespace they walk, or of the cgroup
- * whose sockets they look for in the node's. */
+/* What the tagging iterators need to know of the pod whose namespace they walk, or of the
+ * host-network workload whose sockets they look for in the node's. */
 struct weft_tagging {
 	struct weft_ip ip4;
 	struct weft_ip ip6;
 	__u64 netns;
-	__u64 cgroup; /* 0: every socket of the namespace */
-	__u32 level;
-	__u32 workload;
+	__u32 workload; /* 0: every socket of the namespace */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct weft_tagging) == 56, "weft_tagging");
+_Static_assert(sizeof(struct weft_tagging) == 48, "weft_tagging");
 
-/* A cgroup whose processes live in the node's namespace: a workload, a prober, or their parent. */
+/* A cgroup by its name below another. Cgroups are known by name, not by id: a service that restarts
+ * gets a new cgroup of the old name, and must not speak before the agent has noticed. */
+struct weft_host_name {
+	__u64 parent; /* WEFT_CGROUP_ROOT, or `below` of the parent's entry */
+	char name[WEFT_CGROUP_NAME_MAX]; /* zero-padded */
+};
+_Static_assert(sizeof(struct weft_host_name) == 104, "weft_host_name");
+
+/* A cgroup whose processes live in the node's namespace: a workload, a prober, or on the way to
+ * one. */
 struct weft_host {
+	__u64 below; /* parent of the names below it; 0: none is known */
 	__u32 workload; /* 0: none */
 	__u32 flags;
 	struct weft_ip ip4; /* zero: none */
 	struct weft_ip ip6;
 };
-_Static_assert(sizeof(struct weft_host) == 40, "weft_host");
-
-/* A cgroup by name below one that stays: a service that restarts gets a new cgroup of the old name,
- * and must not speak before the agent has noticed. */
-struct weft_host_name {
-	__u64 parent; /* cgroup id */
-	char name[WEFT_CGROUP_NAME_MAX]; /* zero-padded */
-};
-_Static_assert(sizeof(struct weft_host_name) == 72, "weft_host_name");
+_Static_assert(sizeof(struct weft_host) == 48, "weft_host");
 
 /* A port of the node that a workload serves. ip: zero is every IPv6 address, v4-mapped 0.0.0.0
- * every IPv4 one. */
+ * every IPv4 one. `configured` entries are the agent's, the others count listening sockets. */
 struct weft_port_key {
 	struct weft_ip ip;
 	__u16 port; /* host order */
-	__u16 pad;
+	__u16 configured;
 };
 _Static_assert(sizeof(struct weft_port_key) == 20, "weft_port_key");
 
 struct weft_port {
-	__u32 workload;
-	__u32 listeners;  /* sockets that listen now */
-	__u32 configured; /* stays without any */
-	__u32 pad;
+	__u32 workload; /* ~0: about to be removed */
+	__u32 listeners;
 };
-_Static_assert(sizeof(struct weft_port) == 16, "weft_port");
+_Static_assert(sizeof(struct weft_port) == 8, "weft_port");
 
 /* Who asks a resolver through the agent: the socket at this port, and which of its resolvers.
  * The value is the resolver and the asker: struct weft_origin. */

@@ -34,6 +34,7 @@
 
 struct kernfs_node {
 	__u64 id;
+	const char *name;
 };
 
 struct cgroup {
@@ -55,6 +56,7 @@ struct in6_addr {
 struct sock_common {
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	unsigned char skc_ipv6only : 1;
 	unsigned char skc_net_refcnt : 1;
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;

@@ -8,7 +8,9 @@ import { REASONS, reasonOfNumber } from '../model/reason.ts'
 import {
   ABI_LAYOUTS,
   ABI_VERSION,
+  CGROUP_DEPTH_MAX,
   CGROUP_NAME_MAX,
+  CGROUP_ROOT,
   CLOSED,
   COUNTERS,
   COUNTERS_MAX,
@@ -79,6 +81,7 @@ test('numbers are those of abi.h', (t) => {
   t.is(definitions('abi.h').get('WEFT_ABI'), ABI_VERSION)
   t.is(definitions('abi.h').get('WEFT_DELIVERY_MARK'), DELIVERY_MARK)
   t.is(definitions('abi.h').get('WEFT_COUNTERS'), COUNTERS_MAX)
+  t.is(definitions('abi.h').get('WEFT_CGROUP_ROOT'), Number(CGROUP_ROOT))
   const { none: _, ...kinds } = SOCK_KINDS
   t.deepEqual(defined('WEFT_SOCK_'), kinds)
   t.deepEqual(defined('WEFT_COUNT_'), { ...COUNTERS })
@@ -112,6 +115,7 @@ test('limits.h repeats model/limits.ts', (t) => {
     WEFT_HOSTS_MAX: LIMITS.hostsMax,
     WEFT_HOST_PORTS_MAX: LIMITS.hostPortsMax,
     WEFT_CGROUP_NAME_MAX: CGROUP_NAME_MAX,
+    WEFT_CGROUP_DEPTH_MAX: CGROUP_DEPTH_MAX,
   }
   for (const [name, value] of Object.entries(shared)) t.is(limits.get(name), value, name)
 })

@@ -19,6 +19,7 @@ export const SOCK_KINDS = {
   inherited: 6,
   refused: 7,
   dns: 8,
+  listens: 9,
 } as const
 
 export const LISTENER_CLASSES: Readonly<Record<ListenerClass, number>> = {
@@ -31,7 +32,10 @@ export const LISTENER_CLASSES: Readonly<Record<ListenerClass, number>> = {
 }
 
 /** What a cgroup of the node's own namespace is. */
-export const HOST_FLAGS = { probe: 1, parent: 2 } as const
+export const HOST_FLAGS = { probe: 1 } as const
+
+/** Parent of the names of cgroups directly below the root of the hierarchy. */
+export const CGROUP_ROOT = 1n
 
 export const RULE_KINDS = { service: 1, backend: 2, verdict: 3 } as const
 export const VERDICTS = { agent: 0, allow: 1, deny: 2 } as const
@@ -211,28 +215,31 @@ export const TAGGING = layout('weft_tagging', {
   ip4: 'ip',
   ip6: 'ip',
   netns: 'u64',
-  cgroup: 'u64',
-  level: 'u32',
   workload: 'u32',
+  pad: 'u32',
 })
 
 /** Bytes of a cgroup's name, the ending zero included. */
-export const CGROUP_NAME_MAX = 64
+export const CGROUP_NAME_MAX = 96
+/** Cgroups deeper than this are not told apart. */
+export const CGROUP_DEPTH_MAX = 10
 
-/** A cgroup of the node's own namespace. */
-export const HOST = layout('weft_host', { workload: 'u32', flags: 'u32', ip4: 'ip', ip6: 'ip' })
-
-/** `name` is zero-padded. */
+/** `name` is zero-padded; `parent` is CGROUP_ROOT or `below` of the parent's entry. */
 export const HOST_NAME = layout('weft_host_name', { parent: 'u64', name: ['u8', CGROUP_NAME_MAX] })
 
-export const PORT_KEY = layout('weft_port_key', { ip: 'ip', port: 'u16', pad: 'u16' })
-
-export const PORT = layout('weft_port', {
+/** A cgroup of the node's own namespace. */
+export const HOST = layout('weft_host', {
+  below: 'u64',
   workload: 'u32',
-  listeners: 'u32',
-  configured: 'u32',
-  pad: 'u32',
+  flags: 'u32',
+  ip4: 'ip',
+  ip6: 'ip',
 })
+
+/** `configured` is 1 for entries that stay without a listener, 0 for those that count them. */
+export const PORT_KEY = layout('weft_port_key', { ip: 'ip', port: 'u16', configured: 'u16' })
+
+export const PORT = layout('weft_port', { workload: 'u32', listeners: 'u32' })
 
 /** Value: ORIGIN, the resolver that was asked and the asking workload. */
 export const ASKED_KEY = layout('weft_asked_key', {
@@ -263,8 +270,8 @@ export const ABI_LAYOUTS = [
   DENIED,
   LISTED,
   TAGGING,
-  HOST,
   HOST_NAME,
+  HOST,
   PORT_KEY,
   PORT,
   ASKED_KEY,

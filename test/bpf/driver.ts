@@ -136,6 +136,7 @@ const commands: Record<string, (input: any) => unknown> = {
     (await datapath.liveDirect()).map((one) => ({
       ...one,
       socketCookie: String(one.socketCookie),
+      startedNs: String(one.startedNs),
     })),
   endDirect: async (input: {
     connections: (DirectConnection & { socketCookie: string })[]

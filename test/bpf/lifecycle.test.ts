@@ -16,10 +16,10 @@ const DRIVER = fileURLToPath(new URL('driver.ts', import.meta.url))
 /** Verified instructions of each program on Linux 6.18, with room for other kernels. The limit is
  * a million; a jump here is a mistake, and a slow load of every pod's guard. */
 const CEILINGS: Readonly<Record<string, number>> = {
-  weft_connect4: 4_000,
-  weft_connect6: 6_000,
-  weft_sendmsg4: 1_000,
-  weft_sendmsg6: 1_000,
+  weft_connect4: 8_000,
+  weft_connect6: 20_000,
+  weft_sendmsg4: 4_000,
+  weft_sendmsg6: 4_000,
   weft_getpeername4: 100,
   weft_getpeername6: 100,
   weft_track_workload: 3_000,

@@ -5,21 +5,14 @@
 
 #include "base.h"
 
-/* Writer: agent. Reader: connect, track, sweep, by lib/host.h. Cgroup ids are never reused. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, WEFT_HOSTS_MAX);
-	__type(key, __u64);
-	__type(value, struct weft_host);
-} weft_hosts SEC(".maps");
-
-/* Writer: agent. Reader: lib/host.h. */
+/* Workloads and probers by the names of their cgroups, from the root of the hierarchy down. Writer:
+ * agent. Reader: connect, track, sweep, by lib/host.h. Removed at withdrawal. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, WEFT_HOSTS_MAX);
 	__type(key, struct weft_host_name);
 	__type(value, struct weft_host);
-} weft_host_names SEC(".maps");
+} weft_hosts SEC(".maps");
 
 /* Writer: track at listen() and close, sweep at enrolment, agent (configured ports). Reader:
  * lookup, connect, track of the agent, agent, workers. Full: the port is not served by the mesh,

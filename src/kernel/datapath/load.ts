@@ -20,7 +20,7 @@ const BPF_FS_MAGIC = 0xcafe4a11
 const BASE = ['weft_config', 'weft_counters']
 const SOCKETS = [...BASE, 'weft_socks', 'weft_attest']
 const PODS = ['weft_pods', 'weft_enrolled']
-const HOSTS = ['weft_hosts', 'weft_host_names', 'weft_host_ports', 'weft_addresses']
+const HOSTS = ['weft_hosts', 'weft_host_ports', 'weft_addresses']
 const DATAGRAMS = ['weft_datagrams', 'weft_asked']
 const CAPTURE = ['weft_choices', 'weft_workers', 'weft_listener']
 

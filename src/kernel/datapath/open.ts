@@ -21,7 +21,7 @@ import type {
   PodListener,
   WorkerMapIds,
 } from '../datapath.ts'
-import type { Kernel, RingReader } from '../kernel.ts'
+import type { Kernel, Namespace, RingReader } from '../kernel.ts'
 import { type CgroupPlace, cgroupPlace, requireInside } from './cgroup.ts'
 import { readCounters } from './counters.ts'
 import { Enrolment } from './enrol.ts'
@@ -67,6 +67,9 @@ class KernelDatapath implements Datapath {
   #replaced: readonly PinnedPod[] = []
   #ids: WorkloadIds | undefined
   #agent: CgroupPlace = { id: 0n, level: 0 }
+  #workloads: CgroupPlace = { id: 0n, level: 0 }
+  /** The agent's own. */
+  #namespace: Namespace | undefined
   #workers = 0
   #current: WantedMaps | undefined
   #ring: RingReader | undefined
@@ -108,6 +111,8 @@ class KernelDatapath implements Datapath {
   async start(): Promise<void> {
     this.#agent = cgroupPlace(this.#paths.agentCgroup)
     requireInside(this.#paths.agentCgroup)
+    this.#workloads = cgroupPlace(this.#paths.workloadsCgroup)
+    this.#namespace ??= await this.#kernel.openNamespace('/proc/self/ns/net')
     const before = pinnedPods(this.#kernel, this.#paths.pins)
     this.#programs.load()
     const kept = new Set(pinnedPods(this.#kernel, this.#paths.pins).map(({ cookie }) => cookie))
@@ -145,6 +150,7 @@ class KernelDatapath implements Datapath {
       configured: 1,
       unknown_pass: settings.unknown === 'pass' ? 1 : 0,
       direct: settings.directPath ? 1 : 0,
+      dns: settings.dns ? 1 : 0,
       workers: settings.workers,
     })
   }
@@ -295,6 +301,8 @@ class KernelDatapath implements Datapath {
         this.#programs.close()
       }
       this.#pods.clear()
+      this.#namespace?.close()
+      this.#namespace = undefined
       this.#ids = undefined
     })
   }
@@ -345,6 +353,7 @@ class KernelDatapath implements Datapath {
     readonly configured: number
     readonly unknown_pass: number
     readonly direct: number
+    readonly dns: number
     readonly workers: number
   }): void {
     this.#config().update(
@@ -354,6 +363,9 @@ class KernelDatapath implements Datapath {
         abi: ABI_VERSION,
         agent_level: this.#agent.level,
         agent_cgroup: this.#agent.id,
+        workloads_level: this.#workloads.level,
+        workloads_cgroup: this.#workloads.id,
+        node_netns: this.#namespace?.cookie ?? 0n,
       }),
     )
   }
