@@ -49,14 +49,20 @@ const connection = (port: number): DirectConnection => ({
   startedNs: 0n,
 })
 
-function bench(live: readonly DirectConnection[]) {
+function bench(live: readonly DirectConnection[], failing: { probes?: boolean } = {}) {
   const order: string[] = []
   const settings: string[] = []
+  const probes: string[] = []
   let alive = [...live]
   const datapath = {
     configure: ({ unknown }: { unknown: string }) => {
       order.push('configure')
       settings.push(unknown)
+    },
+    setProbes: async (cgroups: readonly string[]) => {
+      if (failing.probes === true) throw new Error('no room')
+      probes.push(cgroups.join(' '))
+      order.push('probes')
     },
     applyDenials: () => order.push('denials'),
     applyGeneration: () => order.push('generation'),
@@ -78,15 +84,16 @@ function bench(live: readonly DirectConnection[]) {
       },
       recheckWorkers: async () => void order.push('recheck'),
     },
-    { nodeName: 'one', workers: 2 },
+    { nodeName: 'one', workers: 2, cgroup2: '/cg' },
   )
-  return { applier, order, settings }
+  return { applier, order, settings, probes }
 }
 
 test('denials reach the kernel before the workers, permissions after, then all is judged twice', async (t) => {
   const { applier, order } = bench([connection(80), connection(81)])
   await applier.apply(...mesh([]))
   t.deepEqual(order.splice(0), [
+    'probes',
     'configure',
     'workers 1',
     'configure',
@@ -117,6 +124,45 @@ test('processes of no workload are let pass only when every worker knows', async
   t.deepEqual(settings.splice(0), ['refuse', 'pass'])
   await applier.apply(registry, rules)
   t.deepEqual(settings, ['refuse', 'refuse'])
+})
+
+test('probers lose their right before a change, and get it after', async (t) => {
+  const { applier, order, probes } = bench([])
+  const [registry, rules] = mesh([])
+  const naming = (...probeCgroups: readonly string[]) => ({
+    ...rules,
+    mesh: { ...rules.mesh, probeCgroups },
+  })
+  await applier.apply(registry, naming('system.slice/kubelet.service'))
+  t.deepEqual(probes.splice(0), ['/cg/system.slice/kubelet.service'])
+  order.splice(0)
+  await applier.apply(registry, naming('other'))
+  t.deepEqual(probes.splice(0), ['', '/cg/other'])
+  t.deepEqual(order, [
+    'denials',
+    'probes',
+    'configure',
+    'workers 2',
+    'configure',
+    'generation',
+    'probes',
+    'recheck',
+    'recheck',
+  ])
+  await applier.apply(registry, naming('other'))
+  t.deepEqual(probes, [])
+})
+
+test('probers the kernel cannot take hold up nothing, and are tried again', async (t) => {
+  const failing = { probes: true }
+  const { applier, order, probes } = bench([], failing)
+  const [registry, rules] = mesh([])
+  const named = { ...rules, mesh: { ...rules.mesh, probeCgroups: ['a'] } }
+  await applier.apply(registry, named)
+  t.true(order.includes('generation'))
+  failing.probes = false
+  await applier.apply(registry, named)
+  t.deepEqual(probes, ['/cg/a'])
 })
 
 test('a worker that starts later is given everything that is in force', async (t) => {

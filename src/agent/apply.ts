@@ -12,6 +12,7 @@ import type { Tables, TablesPatch } from '../model/tables.ts'
 import { identityOf } from '../model/workload.ts'
 import { authorize, compilePolicies } from '../policy/authorize.ts'
 import { acceptTransport } from '../policy/peer-mode.ts'
+import { Probes } from './probes.ts'
 
 export interface ApplyParts {
   readonly datapath: Datapath
@@ -22,14 +23,23 @@ export interface ApplyParts {
   readonly recheckWorkers: () => Promise<void>
 }
 
+export interface ApplyOptions {
+  readonly nodeName: string
+  readonly workers: number
+  /** Where cgroup v2 is mounted. */
+  readonly cgroup2: string
+}
+
 export class Applier {
   readonly #parts: ApplyParts
-  readonly #options: { readonly nodeName: string; readonly workers: number }
+  readonly #options: ApplyOptions
+  readonly #probes: Probes
   #tables: Tables | undefined
 
-  constructor(parts: ApplyParts, options: { readonly nodeName: string; readonly workers: number }) {
+  constructor(parts: ApplyParts, options: ApplyOptions) {
     this.#parts = parts
     this.#options = options
+    this.#probes = new Probes(parts, options)
   }
 
   /** The version in force. */
@@ -50,6 +60,7 @@ export class Applier {
     const wanted = wantedMaps(tables, this.#options.nodeName)
     const { datapath } = this.#parts
     if (before !== undefined) datapath.applyDenials(wanted)
+    await this.#probes.restrict(tables.mesh)
     // Restrictions now, permissions when the workers know.
     const { unknown, directPath, dns } = tables.mesh
     const settings = {
@@ -68,6 +79,7 @@ export class Applier {
     await this.#parts.toWorkers(patches, tables.version)
     datapath.configure(settings)
     datapath.applyGeneration(wanted)
+    await this.#probes.allow(tables.mesh)
     for (let pass = 0; pass < 2; pass++) {
       await this.#parts.recheckWorkers()
       await this.recheckDirect()

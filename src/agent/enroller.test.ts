@@ -73,13 +73,13 @@ function bench(
       hasIdentity: () => failing.identity !== true,
       afterEntering: async () => void order.push('after'),
       forgetIdentity: (id) => void order.push(`forget ${id.split('/').at(-1)}`),
-      serve: async ({ workload: { uid } }) => void order.push(`serve ${uid}`),
+      serve: async ({ pod: { uid } }) => void order.push(`serve ${uid}`),
       unserve: async (uid, reason) => void order.push(`unserve ${uid} ${reason}`),
       mark: ({ uid }, enrolled) => void order.push(`${enrolled ? 'mark' : 'unmark'} ${uid}`),
       ownNamespace: () => 'net:[1]',
       namespaceOf,
     },
-    { nodeName: 'one' },
+    { nodeName: 'one', cgroup2: '/cg', agentCgroup: '/cg/agent', workloadsCgroup: '/cg/pods' },
   )
   const see = (...paths: readonly string[]): void => {
     populated = paths.map((path) => ({ path, pids: [2] }))

@@ -1,49 +1,34 @@
 // Brings workloads of this node into the mesh and takes them out again: reconciles what the
-// cgroup watch sees with what the registry knows. One reconciliation at a time.
-import type { Clock, Timer } from '../base/clock.ts'
-import type { Log } from '../base/log.ts'
+// cgroup watch sees with what the registry knows. One reconciliation at a time. Those without a
+// network of their own are host-enroller.ts's.
+import type { Timer } from '../base/clock.ts'
 import { errorText } from '../base/mesh-error.ts'
 import { Serial } from '../base/serial.ts'
 import { type Binding, bindCgroups } from '../compile/bind-workload.ts'
 import type { CgroupWatch } from '../discovery/cgroup-watch.ts'
 import type { Containers } from '../discovery/containers.ts'
-import type { Datapath, EnrolledPod, PodListener } from '../kernel/datapath.ts'
+import type { PodListener } from '../kernel/datapath.ts'
 import type { Kernel, Namespace } from '../kernel/kernel.ts'
 import type { ContainerFacts } from '../model/container.ts'
 import type { Reason } from '../model/reason.ts'
 import type { Tables, TableWorkload } from '../model/tables.ts'
 import { identityOf, type Workload } from '../model/workload.ts'
+import { AwaitedIdentities } from './awaited-identities.ts'
+import { HostEnroller, type HostEnrollerOptions, type HostEnrollerParts } from './host-enroller.ts'
+import { endInheritedLater } from './inherited.ts'
+import { type Enrolment, type Serving, servingOf, withListeners } from './serving.ts'
 
-export interface EnrollerParts {
+/** When an identity that is wanted has become ready, `reconcile` must be called. */
+export interface EnrollerParts extends HostEnrollerParts {
   readonly kernel: Kernel
-  readonly datapath: Datapath
   readonly watch: CgroupWatch
   readonly containers: Pick<Containers, 'look'>
-  readonly clock: Clock
-  readonly log: Log
-  /** Counted. When it has become ready, `reconcile` is called. */
-  readonly wantIdentity: (id: string) => void
-  readonly forgetIdentity: (id: string) => void
-  /** Whether every worker holds a certificate for it. */
-  readonly hasIdentity: (id: string) => boolean
   /** Called after workloads have entered, before anything else changes. */
   readonly afterEntering: () => Promise<void>
-  /** Resolves once every worker serves the pod. */
-  readonly serve: (pod: Enrolment) => Promise<void>
-  /** Resolves once no worker serves it. */
-  readonly unserve: (uid: string, reason: Reason) => Promise<void>
-  /** Marks, for programs that wait, that the workload is in the mesh, or no longer is. */
-  readonly mark: (workload: Workload, enrolled: boolean) => void
   /** Name of the agent's own network namespace, as /proc/self/ns/net names it. */
   readonly ownNamespace: () => string
   /** The same of another process; throws when it is gone. */
   readonly namespaceOf: (pid: number) => string
-}
-
-export interface Enrolment {
-  readonly workload: TableWorkload
-  readonly namespace: Namespace
-  readonly pod: EnrolledPod
 }
 
 const DEVICE = 'eth0'
@@ -58,8 +43,8 @@ export class Enroller {
   readonly #parts: EnrollerParts
   readonly #nodeName: string
   readonly #enrolled = new Map<string, Enrolment>()
-  /** Identities wanted for workloads that are not enrolled yet, by uid. */
-  readonly #awaited = new Map<string, string>()
+  readonly #hosts: HostEnroller
+  readonly #awaited: AwaitedIdentities
   readonly #emptySinceMs = new Map<string, number>()
   readonly #unbound = new Map<string, { said: string; sinceMs: number; told: boolean }>()
   #tables: Tables | undefined
@@ -69,13 +54,21 @@ export class Enroller {
   #retryMs = RETRY_MS
   #stopped = false
 
-  constructor(parts: EnrollerParts, options: { readonly nodeName: string }) {
+  constructor(parts: EnrollerParts, options: HostEnrollerOptions) {
     this.#parts = parts
     this.#nodeName = options.nodeName
+    this.#hosts = new HostEnroller(parts, options)
+    this.#awaited = new AwaitedIdentities(parts)
   }
 
+  /** By uid. */
   get enrolled(): ReadonlyMap<string, Enrolment> {
-    return this.#enrolled
+    return new Map([...this.#enrolled, ...this.#hosts.enrolled])
+  }
+
+  /** What every worker serves, the node's own listeners among it. */
+  servings(): readonly Serving[] {
+    return [...this.#hosts.servings(), ...[...this.#enrolled.values()].map(servingOf)]
   }
 
   setTables(tables: Tables): Promise<void> {
@@ -101,9 +94,11 @@ export class Enroller {
   /** Notes a replacement worker's new listeners, unless the pod has left meanwhile. */
   replaceListeners(uid: string, worker: number, listeners: readonly PodListener[]): void {
     const enrolment = this.#enrolled.get(uid)
-    if (enrolment === undefined) return
-    const others = enrolment.pod.listeners.filter((listener) => listener.worker !== worker)
-    const pod = { ...enrolment.pod, listeners: [...others, ...listeners] }
+    if (enrolment === undefined) {
+      this.#hosts.replaceListeners(uid, worker, listeners)
+      return
+    }
+    const pod = withListeners(enrolment.pod, worker, listeners)
     this.#enrolled.set(uid, { ...enrolment, pod })
   }
 
@@ -113,7 +108,8 @@ export class Enroller {
     this.#retry?.cancel()
     await this.#serial.run(async () => {
       for (const uid of [...this.#enrolled.keys()]) await this.#leave(uid, reason)
-      for (const uid of [...this.#awaited.keys()]) this.#cease(uid)
+      this.#awaited.prune(() => undefined)
+      await this.#hosts.stop(reason)
     })
   }
 
@@ -132,12 +128,8 @@ export class Enroller {
       else if (this.#hasMoved(enrolment, found.pids)) await this.#leave(uid, 'workload-removed')
       else this.#emptySinceMs.delete(uid)
     }
-    for (const [uid, identity] of [...this.#awaited]) {
-      const workload = present.get(uid)?.workload
-      if (workload === undefined || identityOf(workload) !== identity) this.#cease(uid)
-    }
-    let unfinished = false
-    let entered = false
+    this.#awaited.prune((uid) => present.get(uid)?.workload)
+    let { unfinished, entered } = await this.#hosts.reconcile(tables)
     for (const [uid, found] of present) {
       if (this.#enrolled.has(uid)) continue
       if (await this.#tryEnter(found.workload, found.pids)) entered = true
@@ -205,16 +197,16 @@ export class Enroller {
   /** false when it must be tried again. */
   async #tryEnter(workload: TableWorkload, pids: readonly number[]): Promise<boolean> {
     const { uid } = workload
-    if (!this.#hasIdentity(workload)) return false
+    if (!this.#awaited.isReady(workload)) return false
     const namespace = await this.#foreignNamespace(pids)
     if (namespace === undefined) return false
     const { addresses } = workload
     try {
       const pod = await this.#parts.datapath.enrol({ uid, namespace, device: DEVICE, addresses })
       const enrolment = { workload, namespace, pod }
-      this.#awaited.delete(uid)
+      this.#awaited.handOver(uid)
       this.#enrolled.set(uid, enrolment)
-      await this.#parts.serve(enrolment)
+      await this.#parts.serve(servingOf(enrolment))
     } catch (error) {
       this.#parts.log.error('enrolment.failed', { workload: uid, error: errorText(error) })
       if (this.#enrolled.has(uid)) await this.#leave(uid, 'internal')
@@ -222,26 +214,11 @@ export class Enroller {
       return false
     }
     this.#parts.mark(workload, true)
-    this.#endInherited(workload)
+    const graceMs = this.#tables?.mesh.enrolGraceMs ?? 0
+    endInheritedLater(this.#parts, workload, graceMs, () => this.#enrolled.has(uid))
     const identity = identityOf(workload)
     this.#parts.log.info('enrolment.entered', { workload: uid, identity, addresses })
     return true
-  }
-
-  /** Wants it if need be. Waiting here would hold up everything else that changes. */
-  #hasIdentity(workload: TableWorkload): boolean {
-    const identity = identityOf(workload)
-    if (!this.#awaited.has(workload.uid)) {
-      this.#awaited.set(workload.uid, identity)
-      this.#parts.wantIdentity(identity)
-    }
-    return this.#parts.hasIdentity(identity)
-  }
-
-  #cease(uid: string): void {
-    const identity = this.#awaited.get(uid)
-    this.#awaited.delete(uid)
-    if (identity !== undefined) this.#parts.forgetIdentity(identity)
   }
 
   /** The network namespace of the first process that has left this agent's own. */
@@ -272,20 +249,6 @@ export class Enroller {
     } catch {
       return undefined
     }
-  }
-
-  #endInherited(workload: TableWorkload): void {
-    const graceMs = workload.peer.mode === 'strict' ? 0 : (this.#tables?.mesh.enrolGraceMs ?? 0)
-    this.#parts.clock.after(graceMs, () => {
-      if (!this.#enrolled.has(workload.uid)) return
-      this.#parts.datapath.endInherited(workload.uid).then(
-        (ended) => {
-          if (ended === 0) return
-          this.#parts.log.info('enrolment.inherited-ended', { workload: workload.uid, ended })
-        },
-        (error) => this.#parts.log.warn('enrolment.inherited-failed', { error: errorText(error) }),
-      )
-    })
   }
 
   async #linger(uid: string): Promise<void> {

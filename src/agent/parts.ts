@@ -22,11 +22,13 @@ import { ConfigQueue } from './config-queue.ts'
 import { completeDirectEntry } from './direct-log.ts'
 import { Enroller } from './enroller.ts'
 import { EnrolmentMarks } from './enrolment-marks.ts'
+import { isHostOf } from './host-enroller.ts'
 import { IdentityDesk } from './identity-desk.ts'
 import type { IssueReport } from './issue-report.ts'
 import type { LastGood } from './last-good.ts'
 import type { AgentOptions } from './options.ts'
-import { type RecoveryParts, serveFrom, workerDied, workerReplaced } from './recovery.ts'
+import { type RecoveryParts, workerDied, workerReplaced } from './recovery.ts'
+import { serveFrom } from './serving.ts'
 import { Surveys } from './surveys.ts'
 import { drainWorkers, recheckWorkers, sendPatches } from './worker-orders.ts'
 import { WorkerPool } from './worker-pool.ts'
@@ -40,7 +42,7 @@ export interface Grounds {
   readonly issues: IssueReport
   readonly memory: LastGood
   readonly addresses: AddressMemory
-  /** Mount point of cgroup v2. */
+  /** Where cgroup v2 is mounted. */
   readonly cgroup2: string
 }
 
@@ -131,8 +133,11 @@ export class AgentParts {
   /** Takes out what an agent before this one enrolled and no workload of this node claims, now
    * and from time to time: their namespaces may end while they are waited for. */
   async collectForgotten(): Promise<void> {
+    const { nodeName } = this.#options
     const workloads = [...(this.#applier.tables?.workloads.values() ?? [])]
-    const own = workloads.filter(({ node }) => node === this.#options.nodeName)
+    const own = workloads.filter(
+      (each) => each.node === nodeName && (each.match?.kind !== 'host' || isHostOf(each, nodeName)),
+    )
     const { datapath, log } = this.#grounds
     const withdrawn = await datapath.withdrawUnclaimed(new Set(own.map(({ uid }) => uid)))
     if (withdrawn > 0) log.info('enrolment.collected', { withdrawn })
@@ -218,7 +223,7 @@ export class AgentParts {
         toWorkers: (patches, version) => sendPatches(this.pool, patches, version),
         recheckWorkers: recheckWorkers(this.pool),
       },
-      { nodeName, workers },
+      { nodeName, workers, cgroup2: this.#grounds.cgroup2 },
     )
   }
 
@@ -239,8 +244,8 @@ export class AgentParts {
         forgetIdentity: (id) => this.#identities.forget(id),
         hasIdentity: (id) => this.#identities.isReady(id),
         afterEntering: () => this.#applier.recheckDirect(),
-        serve: async (enrolment) => {
-          await Promise.all(pool.alive().map((worker) => serveFrom(pool, worker, enrolment)))
+        serve: async (serving) => {
+          await Promise.all(pool.alive().map((worker) => serveFrom(pool, worker, serving)))
         },
         unserve: async (uid, reason) => {
           await pool.askAll({ kind: 'unlisten', uid, reason }, `unlistened ${uid}`)
@@ -249,7 +254,7 @@ export class AgentParts {
         ownNamespace: () => readlinkSync('/proc/self/ns/net'),
         namespaceOf: (pid) => readlinkSync(`/proc/${pid}/ns/net`),
       },
-      { nodeName: this.#options.nodeName },
+      { ...this.#options, cgroup2: this.#grounds.cgroup2 },
     )
   }
 }

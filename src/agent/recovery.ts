@@ -1,10 +1,10 @@
 // What happens when a data-plane worker dies: the kernel stops choosing it, another worker takes
 // the connections that wait on its listeners, and a replacement is told everything.
-import type { Datapath, PodListener } from '../kernel/datapath.ts'
-import type { ListenerHandle, LocalPod } from '../model/messages.ts'
+import type { Datapath } from '../kernel/datapath.ts'
 import type { Applier } from './apply.ts'
-import type { Enroller, Enrolment } from './enroller.ts'
+import type { Enroller } from './enroller.ts'
 import type { IdentityDesk } from './identity-desk.ts'
+import { handlesOf, serveFrom } from './serving.ts'
 import type { WorkerPool } from './worker-pool.ts'
 
 export interface RecoveryParts {
@@ -22,9 +22,9 @@ export async function workerDied(parts: RecoveryParts, worker: number): Promise<
   const [heir] = parts.pool.alive()
   if (heir === undefined) return
   await Promise.all(
-    [...parts.enroller.enrolled.values()].map((enrolment) => {
-      const pod = localPod(enrolment)
-      const listeners = handlesOf(enrolment.pod.listeners, worker)
+    parts.enroller.servings().map((serving) => {
+      const { pod } = serving
+      const listeners = handlesOf(serving, worker)
       const message = { kind: 'drain-backlog', pod, listeners } as const
       return parts.pool.ask(heir, message, `backlog-drained ${pod.uid}`)
     }),
@@ -45,8 +45,8 @@ export async function workerReplaced(
         parts.enroller.replaceListeners(uid, worker, listeners)
       }
       // Every pod, not only the revived: one that entered meanwhile has listeners already.
-      const all = [...parts.enroller.enrolled.values()]
-      await Promise.all(all.map((enrolment) => serveFrom(parts.pool, worker, enrolment)))
+      const all = parts.enroller.servings()
+      await Promise.all(all.map((serving) => serveFrom(parts.pool, worker, serving)))
       serving()
       // A certificate that was renewed in between went to the others only.
       await parts.identities.giveAll(worker)
@@ -60,28 +60,4 @@ async function tellPatches(pool: WorkerPool, worker: number, applier: Applier): 
   const commit = patches.at(-1)
   if (commit === undefined) return
   await pool.ask(worker, { kind: 'patch', patch: commit }, `applied ${commit.version}`)
-}
-
-/** Resolves when the worker accepts the pod's connections. */
-export function serveFrom(pool: WorkerPool, worker: number, enrolment: Enrolment): Promise<void> {
-  const pod = localPod(enrolment)
-  const listeners = handlesOf(enrolment.pod.listeners, worker)
-  return pool.ask(worker, { kind: 'listen', pod, listeners }, `listening ${pod.uid}`)
-}
-
-function localPod(enrolment: Enrolment): LocalPod {
-  return {
-    uid: enrolment.workload.uid,
-    namespaceFd: enrolment.namespace.fd,
-    netnsCookie: enrolment.pod.cookie,
-    addresses: enrolment.workload.addresses,
-    number: enrolment.pod.number,
-    hostNetwork: enrolment.workload.hostNetwork,
-  }
-}
-
-function handlesOf(listeners: readonly PodListener[], worker: number): readonly ListenerHandle[] {
-  return listeners
-    .filter((listener) => listener.worker === worker)
-    .map((listener) => ({ class: listener.class, fd: listener.fd }))
 }
