@@ -32,6 +32,13 @@ const NEEDED = [
   { packages: [['openssl']], command: 'openssl' },
   { packages: [['iputils-ping']], command: 'ping' },
   { packages: [['nghttp2-client']], command: 'nghttp' },
+  { packages: [['dnsmasq-base']], command: 'dnsmasq' },
+  { packages: [['bind9-dnsutils']], command: 'dig' },
+  // Docker's own package brings a runc, and would be removed for the sake of the distribution's.
+  { packages: [['runc'], ['containerd.io']], command: 'runc' },
+  { packages: [['crun']], command: 'crun' },
+  { packages: [['busybox-static']], command: 'busybox' },
+  { packages: [['ruby']], command: 'ruby' },
 ]
 
 const ATTEMPTS = 3

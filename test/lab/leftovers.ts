@@ -18,11 +18,21 @@ import { execSync } from './shell.ts'
 const PREFIX = /^wl([0-9a-z]+)-(\d+)(?=$|-)/
 const NETNS = '/run/netns'
 const BPFFS = '/sys/fs/bpf'
+/** State of the OCI runtimes: one directory per container. */
+const CONTAINERS = ['/run/runc', '/run/crun']
 
 /** One thing that is still there. */
 export interface Leftover {
   readonly prefix: string
-  readonly kind: 'directory' | 'cgroup' | 'process' | 'pins' | 'namespace' | 'link' | 'mount'
+  readonly kind:
+    | 'directory'
+    | 'cgroup'
+    | 'process'
+    | 'pins'
+    | 'namespace'
+    | 'link'
+    | 'mount'
+    | 'container'
   readonly name: string
 }
 
@@ -75,6 +85,9 @@ export function findLeftovers(prefix?: string): Leftover[] {
     const pids = execSync(['ip', 'netns', 'pids', name]).stdout.split('\n').filter(Boolean)
     for (const pid of pids) add('process', name, pid)
   }
+  for (const state of CONTAINERS) {
+    for (const name of list(state)) add('container', name, join(state, name))
+  }
   for (const name of list('/sys/class/net')) add('link', name)
   for (const name of list(tmpdir())) add('directory', name, join(tmpdir(), name))
   return unique(found)
@@ -88,6 +101,8 @@ export function removeLeftovers(prefix: string): void {
   for (const each of of('process')) killProcess(Number(each.name))
   for (const each of of('pins')) rmSync(each.name, { recursive: true, force: true })
   for (const each of of('namespace')) execSync(['ip', 'netns', 'del', each.name])
+  // Their processes were in the lab's cgroup.
+  for (const each of of('container')) rmSync(each.name, { recursive: true, force: true })
   for (const each of of('link')) execSync(['ip', 'link', 'del', each.name])
   for (const each of of('cgroup')) {
     killCgroup(each.name)
