@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-/* Walks the sockets of a namespace: lists them, and marks those older than the pod's enrolment.
- * The iterators see the namespace of whoever opens them. */
+/* Walks the sockets of a namespace: lists them, marks those older than the pod's enrolment, and
+ * names those to end where the kernel cannot end them from inside. The iterators see the namespace
+ * of whoever opens them. */
 #include "include/maps/base.h"
 #include "include/maps/listening.h"
 #include "include/maps/sockets.h"
 #include "lib/cgroup.h"
+#include "lib/doom.h"
 #include "lib/sock.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -125,5 +127,28 @@ int weft_tag_udp(struct bpf_iter__udp *ctx)
 	record = bpf_sk_storage_get(&weft_socks, udp, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (record && record->kind == 0)
 		record->kind = WEFT_SOCK_INHERITED;
+	return 0;
+}
+
+/* As weft_end and weft_end_inherited, but for the ending. */
+SEC("iter/tcp")
+int weft_doom(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+	__u64 cookie = common ? doomed_by_agent(common) : 0;
+
+	if (cookie)
+		name_socket(ctx, cookie);
+	return 0;
+}
+
+SEC("iter/tcp")
+int weft_doom_inherited(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+	__u64 cookie = common ? doomed_as_inherited(common) : 0;
+
+	if (cookie)
+		name_socket(ctx, cookie);
 	return 0;
 }

@@ -1,7 +1,7 @@
 // What a machine must have to run Weft, decided from facts: a list of sentences, each saying what
 // is wrong and the remedy. Pure, so that it is tested without such machines.
 
-export const KERNEL_MINIMUM = [6, 6]
+export const KERNEL_MINIMUM = [6, 1]
 
 /**
  * @typedef {object} Facts
@@ -44,8 +44,7 @@ export function machineProblems(facts) {
   if (!isKernelNewEnough(facts.kernelRelease)) {
     found.push(
       `weft needs Linux ${KERNEL_MINIMUM.join('.')} or newer, and this is ` +
-        `${facts.kernelRelease}: boot a newer kernel (Debian 13 and Ubuntu 24.04 have one, and ` +
-        'Debian 12 has one in its backports).',
+        `${facts.kernelRelease}: boot a newer kernel (those of Debian 12 and Ubuntu 24.04 are).`,
     )
   }
   if (!facts.btf) {

@@ -27,7 +27,7 @@ const CASES = [
   ['another system', { platform: 'darwin', uid: 501 }, /^weft runs on Linux only.*darwin/],
   ['another processor', { arch: 'riscv64' }, /^weft runs on x64 and arm64.*riscv64/],
   ['no root', { uid: 1000 }, /^weft needs root to load BPF programs: run `sudo npm start`\.$/],
-  ['an old kernel', { kernelRelease: '5.10.0-28-amd64' }, /^weft needs Linux 6\.6.*5\.10\.0-28/],
+  ['an old kernel', { kernelRelease: '5.10.0-28-amd64' }, /^weft needs Linux 6\.1.*5\.10\.0-28/],
   ['no BTF', { btf: false }, /BTF/],
   ['no cgroup v2', { cgroup2: null, cgroup2Error: 'EPERM' }, /cgroup v2.*\(mounting it.*EPERM\)/],
   ['a cgroup namespace', { cgroup2Whole: false }, /whole cgroup hierarchy.*--cgroupns=host/],
@@ -58,10 +58,11 @@ test('judges the machine before anything is mounted', (t) => {
 
 const RELEASES = [
   ['6.6.0-18-amd64', true],
+  ['6.1.0-56-cloud-amd64', true],
   ['6.18.44', true],
   ['7.0-rc1', true],
   ['10.2', true],
-  ['6.5.19', false],
+  ['6.0.19', false],
   ['5.15.0-101-generic', false],
   ['4.19', false],
   ['', false],

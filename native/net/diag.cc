@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <vector>
@@ -64,14 +65,21 @@ Endpoint ToEndpoint(int family, const __be32* ip, __be16 port) {
 
 class DestroyTask : public Task {
  public:
-  DestroyTask(bool v4, const Side& source, const Side& destination)
-      : v4_(v4), source_(source), destination_(destination) {}
+  // `family` 4 or 6; 0: both. No cookies: any.
+  DestroyTask(uint32_t family, const Side& source, const Side& destination,
+              std::vector<uint64_t> cookies)
+      : family_(family),
+        source_(source),
+        destination_(destination),
+        cookies_(std::move(cookies)) {
+    std::sort(cookies_.begin(), cookies_.end());
+  }
 
   Status Run() override {
     netlink_ = UniqueFd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
     if (!netlink_.valid()) return Status::Errno("socket NETLINK_SOCK_DIAG");
     // IPv4 connections of dual-stack sockets are listed with IPv6.
-    Status status = v4_ ? List(AF_INET) : Status::Ok();
+    Status status = family_ == 6 ? Status::Ok() : List(AF_INET);
     if (status.ok()) status = List(AF_INET6);
     for (size_t at = 0; at < found_.size() && status.ok(); at++) status = Destroy(found_[at]);
     netlink_.reset();
@@ -133,11 +141,20 @@ class DestroyTask : public Task {
     const int family = message.idiag_family;
     Endpoint source = ToEndpoint(family, message.id.idiag_src, message.id.idiag_sport);
     Endpoint destination = ToEndpoint(family, message.id.idiag_dst, message.id.idiag_dport);
-    if (source.is_v4() != v4_) return;
+    if (family_ != 0 && source.is_v4() != (family_ == 4)) return;
     if (!source_.Matches(source) || !destination_.Matches(destination)) return;
+    if (!cookies_.empty() &&
+        !std::binary_search(cookies_.begin(), cookies_.end(), CookieOf(message.id))) {
+      return;
+    }
     found_.push_back({message.idiag_family, message.id});
   }
 
+  static uint64_t CookieOf(const inet_diag_sockid& id) {
+    return static_cast<uint64_t>(id.idiag_cookie[1]) << 32 | id.idiag_cookie[0];
+  }
+
+  // The cookie goes with the request: a socket that took the tuple since is left alone.
   Status Destroy(const Found& found) {
     Message message = {};
     message.header.nlmsg_type = SOCK_DESTROY;
@@ -156,9 +173,10 @@ class DestroyTask : public Task {
     return Status::Ok();
   }
 
-  bool v4_;
+  uint32_t family_;
   Side source_;
   Side destination_;
+  std::vector<uint64_t> cookies_;
   UniqueFd netlink_;
   std::vector<Found> found_;
   uint32_t destroyed_ = 0;
@@ -172,13 +190,23 @@ Side ReadSide(const Args& args, size_t at) {
   return side;
 }
 
-// (v4, sourceIp?, sourcePort, destinationIp?, destinationPort, namespaceFd?, done(how many)).
+std::vector<uint64_t> ReadCookies(const Args& args, size_t at) {
+  if (!args.Present(at)) return {};
+  const Bytes packed = args.Data(at);
+  std::vector<uint64_t> cookies(packed.size() / sizeof(uint64_t));
+  std::memcpy(cookies.data(), packed.data(), cookies.size() * sizeof(uint64_t));
+  return cookies;
+}
+
+// (family 4, 6 or 0, sourceIp?, sourcePort, destinationIp?, destinationPort, cookies?, namespaceFd?,
+// done(how many)). Cookies are packed, of 8 bytes each.
 // Kernel 4.9 with CONFIG_INET_DIAG_DESTROY, else EOPNOTSUPP; EPERM without CAP_NET_ADMIN;
 // ENOENT where tcp_diag cannot be loaded.
 napi_value DestroySockets(napi_env env, napi_callback_info info) {
   Args args(env, info);
-  auto task = std::make_unique<DestroyTask>(args.Bool(0), ReadSide(args, 1), ReadSide(args, 3));
-  return EnvState::Get(env)->thread()->Submit(std::move(task), args.FdOr(5, -1), args[6]);
+  auto task = std::make_unique<DestroyTask>(args.Uint(0), ReadSide(args, 1), ReadSide(args, 3),
+                                            ReadCookies(args, 5));
+  return EnvState::Get(env)->thread()->Submit(std::move(task), args.FdOr(6, -1), args[7]);
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ export interface MachineFacts {
   readonly hasBpffs: boolean
 }
 
-const KERNEL_MIN = [6, 6] as const
+const KERNEL_MIN = [6, 1] as const
 const BPF_FS_MAGIC = 0xcafe4a11
 
 /** The first reason why an agent cannot run here, or undefined. */
@@ -31,7 +31,8 @@ export function unmetNeed(facts: MachineFacts): string | undefined {
     .split('.')
     .map((part) => Number.parseInt(part, 10))
   if (major < KERNEL_MIN[0] || (major === KERNEL_MIN[0] && minor < KERNEL_MIN[1])) {
-    return `weft needs Linux 6.6 or later (TCX), this is ${facts.kernelRelease}: upgrade the kernel.`
+    const minimum = KERNEL_MIN.join('.')
+    return `weft needs Linux ${minimum} or later, this is ${facts.kernelRelease}: upgrade the kernel.`
   }
   if (!facts.hasBtf) {
     return 'weft needs BPF type information, but /sys/kernel/btf/vmlinux is absent: use a kernel built with CONFIG_DEBUG_INFO_BTF.'

@@ -5,6 +5,7 @@ import type { AccessEntry } from '../model/access-entry.ts'
 import type { ListenerClass } from '../model/messages.ts'
 import type { Reason } from '../model/reason.ts'
 import type { WantedMaps } from '../model/wanted-maps.ts'
+import type { KernelForms } from './capability.ts'
 import type { Namespace } from './kernel.ts'
 
 export interface DatapathSettings {
@@ -103,6 +104,8 @@ export interface DirectConnection {
 export interface Datapath {
   /** Known after `start`. */
   readonly workerMaps: WorkerMapIds
+  /** What this kernel takes; known after `start`, throws before. */
+  readonly forms: KernelForms
   /** The node's own listeners, open while host-network workloads are enrolled. */
   readonly node: EnrolledPod | undefined
   /** Loads, or takes over what is pinned, and swaps programs atomically. Refuses everything

@@ -276,10 +276,14 @@ export interface UnixListener {
   close(): void
 }
 
+/** All that is given must match; at least an address, a port or cookies. */
 export interface DestroyFilter {
-  readonly family: 4 | 6
+  /** Both when absent. */
+  readonly family?: 4 | 6
   readonly source?: Partial<SocketAddress>
   readonly destination?: Partial<SocketAddress>
+  /** Any of these socket cookies; none matches nothing. */
+  readonly cookies?: readonly bigint[]
 }
 
 export interface Kernel {

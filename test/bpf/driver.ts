@@ -6,6 +6,7 @@ import { formatEndpoint } from '../../src/base/ip.ts'
 import { memoryLog } from '../../src/base/log.ts'
 import { errorText } from '../../src/base/mesh-error.ts'
 import { decodeSockOrigin } from '../../src/kernel/abi.ts'
+import type { KernelForms } from '../../src/kernel/capability.ts'
 import { openDatapath } from '../../src/kernel/datapath/open.ts'
 import type {
   DatapathPaths,
@@ -20,9 +21,10 @@ import type { Reason } from '../../src/model/reason.ts'
 import type { WantedMaps } from '../../src/model/wanted-maps.ts'
 
 const paths = JSON.parse(process.argv[2] ?? '{}') as DatapathPaths
+const forms = JSON.parse(process.argv[3] ?? '{}') as Partial<KernelForms>
 const kernel = nativeKernel()
 const log = memoryLog()
-const datapath = openDatapath({ kernel, log }, paths)
+const datapath = openDatapath({ kernel, log, forms }, paths)
 const namespaces = new Map<string, Namespace>()
 const acceptors = new Map<number, Acceptor>()
 const served = new Map<string, PodListener[]>()
@@ -131,6 +133,7 @@ const commands: Record<string, (input: any) => unknown> = {
   generation: (wanted: WantedMaps) => datapath.applyGeneration(wanted),
   denials: (wanted: WantedMaps) => datapath.applyDenials(wanted),
   counters: () => datapath.counters(),
+  forms: () => datapath.forms,
   live: () => datapath.liveByWorker(),
   liveDirect: async () =>
     (await datapath.liveDirect()).map((one) => ({

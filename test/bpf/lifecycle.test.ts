@@ -31,6 +31,8 @@ const CEILINGS: Readonly<Record<string, number>> = {
   weft_list: 600,
   weft_tag_tcp: 1_500,
   weft_tag_udp: 400,
+  weft_doom: 300,
+  weft_doom_inherited: 300,
   weft_end: 300,
   weft_end_inherited: 300,
 }

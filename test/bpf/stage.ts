@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { KernelForms } from '../../src/kernel/capability.ts'
 import type { DatapathPaths, DatapathSettings } from '../../src/kernel/datapath.ts'
 import type { WantedMaps } from '../../src/model/wanted-maps.ts'
 import { Lab } from '../lab/lab.ts'
@@ -18,6 +19,9 @@ export const SETTINGS: DatapathSettings = {
   dns: true,
   workers: 4,
 }
+
+/** What kernels before 6.5 and 6.6 need; this one takes it too. */
+export const OLDER_FORMS: KernelForms = { guard: 'clsact', end: 'inet_diag' }
 
 interface Reply {
   readonly id: number
@@ -59,16 +63,23 @@ export class Stage implements AsyncDisposable {
   readonly lab: Lab
   readonly node: Node
   readonly paths: DatapathPaths
+  readonly #forms: Partial<KernelForms>
   driver: Driver
 
-  private constructor(lab: Lab, node: Node, paths: DatapathPaths, driver: Driver) {
+  private constructor(
+    lab: Lab,
+    node: Node,
+    { paths, forms }: { paths: DatapathPaths; forms: Partial<KernelForms> },
+    driver: Driver,
+  ) {
     this.lab = lab
     this.node = node
     this.paths = paths
+    this.#forms = forms
     this.driver = driver
   }
 
-  static async open(): Promise<Stage> {
+  static async open(forms: Partial<KernelForms> = {}): Promise<Stage> {
     const lab = await Lab.open()
     const node = await lab.node('n1')
     const paths = {
@@ -78,7 +89,7 @@ export class Stage implements AsyncDisposable {
       stateDirectory: join(lab.directory, 'state'),
     }
     mkdirSync(paths.stateDirectory, { recursive: true })
-    return new Stage(lab, node, paths, await startDriver(node, paths))
+    return new Stage(lab, node, { paths, forms }, await startDriver(node, paths, forms))
   }
 
   /** A driver that has started and is configured. */
@@ -98,7 +109,7 @@ export class Stage implements AsyncDisposable {
   async replaceDriver(): Promise<void> {
     this.driver.program.kill()
     await this.driver.program.exited
-    this.driver = await startDriver(this.node, this.paths)
+    this.driver = await startDriver(this.node, this.paths, this.#forms)
   }
 
   /** What the kernel counted and the driver logged, for a test that failed. */
@@ -127,8 +138,13 @@ export class Stage implements AsyncDisposable {
   }
 }
 
-async function startDriver(node: Node, paths: DatapathPaths): Promise<Driver> {
-  const program = await node.run([process.execPath, DRIVER, JSON.stringify(paths)], {
+async function startDriver(
+  node: Node,
+  paths: DatapathPaths,
+  forms: Partial<KernelForms>,
+): Promise<Driver> {
+  const argv = [process.execPath, DRIVER, JSON.stringify(paths), JSON.stringify(forms)]
+  const program = await node.run(argv, {
     cgroup: join(node.agentCgroup, 'driver'),
     env: { NODE_NO_WARNINGS: '1' },
     waitFor: 'driver ready',

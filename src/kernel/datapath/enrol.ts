@@ -6,6 +6,7 @@ import { LISTENING_KEY, POD } from '../abi.ts'
 import type { PodEnrolment } from '../datapath.ts'
 import type { Namespace } from '../kernel.ts'
 import type { CgroupPlace } from './cgroup.ts'
+import { detachClsact } from './clsact.ts'
 import { addRoutes, findDevice, removeRoutes } from './network.ts'
 import { findNamespace, type PinnedPod, reportLost } from './pinned.ts'
 import {
@@ -72,6 +73,7 @@ export class Enrolment {
       device,
       stamp,
       agent: this.#parts.agent,
+      form: this.#parts.forms.guard,
     })
     programs.map('weft_pods').update(key, encodePod(state, stamp))
     // What "unknown: pass" let through between the first look and now.
@@ -81,7 +83,7 @@ export class Enrolment {
 
   /** Each step is tried, whatever the others do: the namespace may be gone already. */
   async leave(state: PodState): Promise<void> {
-    const { kernel, programs, log } = this.#parts
+    const { kernel, programs, log, forms } = this.#parts
     const { cookie } = state.namespace
     const step = async (name: string, task: () => unknown): Promise<void> => {
       try {
@@ -98,7 +100,11 @@ export class Enrolment {
     // From the source's side first: it reports the end. Nothing new can come since `enrolled`.
     await step('direct to', () => endStranded(this.#parts, this.#parts.others))
     await step('own', () => endOwn(this.#parts, state))
-    await step('detach', () => detachPod(kernel, this.#directory(cookie)))
+    const directory = this.#directory(cookie)
+    await step('filters', () =>
+      forms.guard === 'clsact' ? detachClsact(kernel, directory, state.namespace) : undefined,
+    )
+    await step('detach', () => detachPod(kernel, directory))
     await step('listening', () => forgetListening(this.#parts, cookie))
     await step('routes', () => removeRoutes(kernel, state.namespace))
   }

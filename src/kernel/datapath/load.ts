@@ -40,7 +40,7 @@ export const MAPS = {
   origdst: [...BASE, 'weft_sock_origin'],
   lookup: [...SOCKETS, ...CAPTURE, 'weft_listeners', 'weft_costs'],
   guard: [...SOCKETS, ...CAPTURE],
-  sweep: [...SOCKETS, 'weft_listening', 'weft_tagging'],
+  sweep: [...SOCKETS, 'weft_listening', 'weft_tagging', 'weft_kill'],
   end: [...SOCKETS, 'weft_kill'],
 } as const satisfies Record<string, readonly string[]>
 
@@ -93,7 +93,7 @@ export class Programs {
     this.#pins = pinsOf(options.pins)
   }
 
-  /** Loads every object but the per-pod guard. Pins of another layout are replaced. */
+  /** Loads every object but `end` and the per-pod guard. Pins of another layout are replaced. */
   load(): void {
     requireBpfFs(this.#root)
     if (this.#foundAbi() !== ABI_VERSION) this.#replacePins('made by another version of weft')
@@ -124,13 +124,13 @@ export class Programs {
     return program
   }
 
-  /** false on kernels without bpf_sock_destroy. */
-  has(family: Family): boolean {
-    return this.#loaded.has(family)
+  /** Throws KernelError on kernels without bpf_sock_destroy. */
+  loadEnd(): void {
+    this.#loaded.set('end', this.#loadObject('end'))
   }
 
   /** The guard of one pod, with its constants; the caller closes it. */
-  loadGuard(constants: Readonly<Record<string, Uint8Array>>): BpfObject {
+  loadGuard(constants: Readonly<Record<string, Uint8Array>> = {}): BpfObject {
     return this.#loadObject('guard', constants)
   }
 
@@ -163,12 +163,6 @@ export class Programs {
     mkdirSync(this.#pins.maps, { recursive: true })
     for (const family of ['connect', 'track', 'origdst', 'lookup', 'sweep'] as const) {
       this.#loaded.set(family, this.#loadObject(family))
-    }
-    try {
-      this.#loaded.set('end', this.#loadObject('end'))
-    } catch (error) {
-      if (!(error instanceof KernelError)) throw error
-      this.#log.info('datapath.no-sock-destroy', { instead: 'inet_diag', error: error.errnoName })
     }
   }
 

@@ -17,17 +17,19 @@ const REFLECT = {
 
 export interface PodDevice {
   readonly ifindex: number
+  readonly name: string
   /** Its address on the link. */
   readonly mac: string
   /** Index of the veth's other end, in the agent's namespace. */
   readonly hostIfindex: number
+  readonly hostName: string
 }
 
 interface ShownLink {
   readonly ifindex: number
   readonly address: string
   readonly link_index?: number
-  readonly ifname?: string
+  readonly ifname: string
   readonly linkinfo?: { readonly info_kind?: string }
 }
 
@@ -54,7 +56,13 @@ export async function findDevice(namespace: Namespace, name: string): Promise<Po
       `the other end of ${name} is not in the agent's network namespace; run the agent there`,
     )
   }
-  return { ifindex: device.ifindex, mac: device.address, hostIfindex: host.ifindex }
+  return {
+    ifindex: device.ifindex,
+    name,
+    mac: device.address,
+    hostIfindex: host.ifindex,
+    hostName: host.ifname,
+  }
 }
 
 /**
@@ -96,8 +104,9 @@ async function showLinks(namespaceFd: number | undefined, selector: string): Pro
   return JSON.parse(text === '' ? '[]' : text) as ShownLink[]
 }
 
-/** Runs lines of shell in a namespace, all in one process: an enrolment waits for it. */
-function inside(namespaceFd: number | undefined, lines: readonly string[]): Promise<string> {
+/** Runs lines of shell in a namespace, or in ours, all in one process: an enrolment waits for it.
+ * Of the mounts nothing changes, as it would with `ip -n`: the BPF file system stays in sight. */
+export function inside(namespaceFd: number | undefined, lines: readonly string[]): Promise<string> {
   const enter =
     namespaceFd === undefined
       ? []

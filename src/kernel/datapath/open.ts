@@ -9,6 +9,7 @@ import { LIMITS } from '../../model/limits.ts'
 import { REASONS, type Reason } from '../../model/reason.ts'
 import type { WantedMaps } from '../../model/wanted-maps.ts'
 import { ABI_VERSION, CONFIG, COSTS, LISTENING_KEY, POD, WORKERS } from '../abi.ts'
+import { type KernelForms, probeForms } from '../capability.ts'
 import type {
   Datapath,
   DatapathPaths,
@@ -45,6 +46,8 @@ export interface DatapathParts {
   readonly log: Log
   /** Where the built objects are; default `bpf/out` of this package. */
   readonly objects?: string
+  /** Older forms than this kernel has, to test them. */
+  readonly forms?: Partial<KernelForms>
 }
 
 /** Cost of one more connection for workers that share evenly. */
@@ -65,6 +68,8 @@ class KernelDatapath implements Datapath {
   readonly #handlers: ((entry: AccessEntry) => void)[] = []
   /** Pods of an agent before this one whose pins were replaced, until they enrol again. */
   #replaced: readonly PinnedPod[] = []
+  readonly #forced: Partial<KernelForms> | undefined
+  #forms: KernelForms | undefined
   #ids: WorkloadIds | undefined
   #agent: CgroupPlace = { id: 0n, level: 0 }
   #workloads: CgroupPlace = { id: 0n, level: 0 }
@@ -79,6 +84,7 @@ class KernelDatapath implements Datapath {
   constructor(parts: DatapathParts, paths: DatapathPaths) {
     this.#kernel = parts.kernel
     this.#log = parts.log
+    this.#forced = parts.forms
     this.#paths = paths
     const objects = parts.objects ?? fileURLToPath(new URL('../../../bpf/out/', import.meta.url))
     this.#programs = new Programs(parts, { pins: paths.pins, objects })
@@ -90,6 +96,11 @@ class KernelDatapath implements Datapath {
       asked: this.#programs.map('weft_asked').id,
       hostPorts: this.#programs.map('weft_host_ports').id,
     }
+  }
+
+  get forms(): KernelForms {
+    if (this.#forms === undefined) throw new MeshError('datapath.state', 'start() must come first')
+    return this.#forms
   }
 
   get node(): EnrolledPod | undefined {
@@ -115,6 +126,8 @@ class KernelDatapath implements Datapath {
     this.#namespace ??= await this.#kernel.openNamespace('/proc/self/ns/net')
     const before = pinnedPods(this.#kernel, this.#paths.pins)
     this.#programs.load()
+    this.#forms = await probeForms(this.#programs, this.#forced)
+    this.#log.info('kernel.forms', { ...this.#forms })
     const kept = new Set(pinnedPods(this.#kernel, this.#paths.pins).map(({ cookie }) => cookie))
     this.#replaced = before.filter(({ cookie, inode }) => inode !== 0 && !kept.has(cookie))
     this.#ids = new WorkloadIds(
@@ -376,7 +389,7 @@ class KernelDatapath implements Datapath {
   }
 
   #sweepParts() {
-    return { kernel: this.#kernel, programs: this.#programs }
+    return { kernel: this.#kernel, programs: this.#programs, forms: this.forms }
   }
 
   #enrolmentParts() {

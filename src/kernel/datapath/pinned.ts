@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { Log } from '../../base/log.ts'
 import { errorText } from '../../base/mesh-error.ts'
 import type { Kernel, Namespace } from '../kernel.ts'
+import { detachClsact } from './clsact.ts'
 import { linkInfoAt } from './links.ts'
 import { dropPins, pinsOf } from './load.ts'
 import { removeRoutes } from './network.ts'
@@ -105,6 +106,9 @@ export async function removePinned(
   // Found first: it is their pins that tell which namespaces they are.
   const pods = pinnedPods(kernel, paths.pins)
   const found = await Promise.all(pods.map((pod) => findNamespace(kernel, pod)))
+  for (const [at, namespace] of found.entries()) {
+    if (namespace !== undefined) await removeFilters(parts, paths.pins, pods[at], namespace)
+  }
   dropPins(kernel, paths.pins)
   let cleaned = 0
   for (const [at, namespace] of found.entries()) {
@@ -125,12 +129,27 @@ export async function removePinned(
   return cleaned
 }
 
+/** Where the guard was attached by `tc`: no pin holds its filters. */
+async function removeFilters(
+  { kernel, log }: { readonly kernel: Kernel; readonly log: Log },
+  root: string,
+  pod: PinnedPod | undefined,
+  namespace: Namespace,
+): Promise<void> {
+  const cookie = String(pod?.cookie)
+  try {
+    await detachClsact(kernel, join(pinsOf(root).pods, cookie), namespace)
+  } catch (error) {
+    log.warn('datapath.withdraw-step', { cookie, step: 'filters', error: errorText(error) })
+  }
+}
+
 /** A namespace that lives on without a process or a name: only a descriptor still holds it. */
 export function reportLost(log: Log, pod: PinnedPod | undefined): void {
   if (pod === undefined || pod.inode === 0) return
   log.warn('datapath.namespace-lost', {
     cookie: String(pod.cookie),
     inode: pod.inode,
-    effect: 'its routing rule for marked packets stays until the namespace ends',
+    effect: 'its routing rule for marked packets, and a guard attached by tc, stay until it ends',
   })
 }

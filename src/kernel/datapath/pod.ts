@@ -6,9 +6,11 @@ import { canonicalIp, parseIp } from '../../base/ip.ts'
 import { MeshError } from '../../base/mesh-error.ts'
 import type { ListenerClass, StreamClass } from '../../model/messages.ts'
 import { ENROLLED, LISTENER, LISTENER_CLASSES, LISTENER_KEY, POD } from '../abi.ts'
+import type { KernelForms } from '../capability.ts'
 import type { PodEnrolment, PodListener } from '../datapath.ts'
 import type { BpfMap, Kernel, Namespace } from '../kernel.ts'
 import type { CgroupPlace } from './cgroup.ts'
+import { attachClsact } from './clsact.ts'
 import { dropLink, linkAt } from './links.ts'
 import type { Programs } from './load.ts'
 import type { PodDevice } from './network.ts'
@@ -164,6 +166,7 @@ export async function attachGuard(
     readonly device: PodDevice
     readonly stamp: number
     readonly agent: CgroupPlace
+    readonly form: KernelForms['guard']
   },
 ): Promise<void> {
   const { pod, device } = guard
@@ -173,6 +176,10 @@ export async function attachGuard(
     const outer = object.programs.get('weft_guard_host')
     if (inner === undefined || outer === undefined) {
       throw new MeshError('datapath.load', 'bpf/out/guard.o lacks a program')
+    }
+    if (guard.form === 'clsact') {
+      await attachClsact(directory, { namespace: pod.namespace, device, inner, outer })
+      return
     }
     await linkAt(kernel, join(directory, 'guard-pod'), inner, {
       matches: (info) => info.ifindex === device.ifindex,
@@ -215,7 +222,8 @@ function ipBytes(text: string): Uint8Array {
   return parseIp(text) ?? new Uint8Array(16)
 }
 
-/** Removes lookup and guard of a pod, also of one whose namespace is gone. */
+/** Removes lookup and guard of a pod, also of one whose namespace is gone; of filters only the pins:
+ * with a namespace, `detachClsact` comes before. */
 export function detachPod(kernel: Kernel, directory: string): void {
   for (const name of LINKS) dropLink(kernel, join(directory, name))
   if (existsSync(directory)) rmdirSync(directory)

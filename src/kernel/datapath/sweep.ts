@@ -1,7 +1,7 @@
 // Walks the sockets of pods: lists direct connections, marks old ones, ends those that must end.
-import { isV4, parseIp } from '../../base/ip.ts'
 import { REASONS } from '../../model/reason.ts'
 import { LISTED, SOCK_KINDS, TAGGING } from '../abi.ts'
+import type { KernelForms } from '../capability.ts'
 import type { DirectConnection } from '../datapath.ts'
 import type { BpfLink, Kernel, Namespace } from '../kernel.ts'
 import type { Programs } from './load.ts'
@@ -16,14 +16,17 @@ const COOKIE_BYTES = 8
 export interface SweepParts {
   readonly kernel: Kernel
   readonly programs: Programs
+  readonly forms: KernelForms
 }
 
-type Iterator = readonly ['sweep', 'weft_list' | 'weft_tag_tcp' | 'weft_tag_udp']
-type Ender = readonly ['end', 'weft_end' | 'weft_end_inherited']
+type Iterator =
+  | readonly ['sweep', 'weft_list' | 'weft_tag_tcp' | 'weft_tag_udp']
+  | readonly ['sweep', 'weft_doom' | 'weft_doom_inherited']
+  | readonly ['end', 'weft_end' | 'weft_end_inherited']
 
 async function run(
   parts: SweepParts,
-  [family, name]: Iterator | Ender,
+  [family, name]: Iterator,
   namespace: Namespace,
 ): Promise<Buffer> {
   let link: BpfLink | undefined
@@ -132,16 +135,13 @@ export async function endSockets(
   connections: readonly DirectConnection[],
   reason: number,
 ): Promise<number> {
-  if (!parts.programs.has('end')) return endByDiag(parts, pods, connections)
   const kill = parts.programs.map('weft_kill')
   const value = Buffer.alloc(4)
   value.writeUInt32LE(reason)
   let ended = 0
   try {
     for (const { socketCookie } of connections) kill.update(cookieKey(socketCookie), value)
-    for (const pod of pods) {
-      ended += (await run(parts, ['end', 'weft_end'], pod.namespace)).length / COOKIE_BYTES
-    }
+    for (const pod of pods) ended += await end(parts, 'weft_end', pod)
   } finally {
     for (const { socketCookie } of connections) kill.delete(cookieKey(socketCookie))
   }
@@ -149,48 +149,24 @@ export async function endSockets(
 }
 
 /** Ends the marked connections of a pod. */
-export async function endInherited(parts: SweepParts, pod: PodState): Promise<number> {
-  if (parts.programs.has('end')) {
-    const bytes = await run(parts, ['end', 'weft_end_inherited'], pod.namespace)
-    return bytes.length / COOKIE_BYTES
-  }
-  let ended = 0
-  for (const { kind, tuple } of await listSockets(parts, pod.namespace)) {
-    if (kind !== SOCK_KINDS.inherited) continue
-    const source = { ip: tuple.source, port: tuple.source_port }
-    const destination = { ip: tuple.destination, port: tuple.destination_port }
-    ended += await destroy(parts, pod, source, destination)
-  }
-  return ended
+export function endInherited(parts: SweepParts, pod: PodState): Promise<number> {
+  return end(parts, 'weft_end_inherited', pod)
 }
 
-/** Before 6.5. The record says nothing of the reason then. */
-async function endByDiag(
+const NAMING = { weft_end: 'weft_doom', weft_end_inherited: 'weft_doom_inherited' } as const
+
+/** By the program, or by inet_diag what its fellow names; the records tell the reason either way. */
+async function end(
   parts: SweepParts,
-  pods: readonly PodState[],
-  connections: readonly DirectConnection[],
+  ender: keyof typeof NAMING,
+  { namespace }: PodState,
 ): Promise<number> {
-  let ended = 0
-  for (const { source, destination } of connections) {
-    const pod = pods.find(({ ip4, ip6 }) => source.ip === ip4 || source.ip === ip6)
-    if (pod !== undefined) ended += await destroy(parts, pod, source, destination)
+  if (parts.forms.end === 'sock_destroy') {
+    return (await run(parts, ['end', ender], namespace)).length / COOKIE_BYTES
   }
-  return ended
-}
-
-interface End {
-  readonly ip: string
-  readonly port: number
-}
-
-function destroy(parts: SweepParts, pod: PodState, source: End, destination: End): Promise<number> {
-  const bytes = parseIp(source.ip)
-  return parts.kernel.destroySockets(
-    {
-      family: bytes !== undefined && isV4(bytes) ? 4 : 6,
-      source: { address: source.ip, port: source.port },
-      destination: { address: destination.ip, port: destination.port },
-    },
-    pod.namespace.fd,
+  const named = await run(parts, ['sweep', NAMING[ender]], namespace)
+  const cookies = Array.from({ length: named.length / COOKIE_BYTES }, (_, at) =>
+    named.readBigUInt64LE(at * COOKIE_BYTES),
   )
+  return parts.kernel.destroySockets({ cookies }, namespace.fd)
 }

@@ -200,10 +200,10 @@ function accept(
 }
 
 function destroySockets(parts: TcpParts, filter: DestroyFilter, namespaceFd?: number): number {
-  const { source, destination } = filter
+  const { source, destination, cookies } = filter
   const given = [source?.address, source?.port, destination?.address, destination?.port]
-  const bounded = given.some((part) => part !== undefined && part !== 0)
-  require('SOCK_DESTROY: neither address nor port given', bounded, 'EINVAL')
+  const bounded = cookies !== undefined || given.some((part) => part !== undefined && part !== 0)
+  require('SOCK_DESTROY: neither address, port nor cookie given', bounded, 'EINVAL')
   const matcher = (side: Partial<SocketAddress> | undefined) => {
     const port = checkPort('SOCK_DESTROY', side?.port ?? 0)
     const address = side?.address && canonical('SOCK_DESTROY', side.address)
@@ -215,7 +215,8 @@ function destroySockets(parts: TcpParts, filter: DestroyFilter, namespaceFd?: nu
   let destroyed = 0
   for (const connection of namespace.connections) {
     const family = connection.local.address.includes(':') ? 6 : 4
-    if (family !== filter.family || connection.stream.destroyed) continue
+    if (family !== (filter.family ?? family) || connection.stream.destroyed) continue
+    if (cookies !== undefined && !cookies.includes(connection.cookie)) continue
     if (!isSource(connection.local) || !isDestination(connection.remote)) continue
     connection.stream.abort()
     destroyed++

@@ -170,11 +170,12 @@ export interface Addon {
   acceptResume(id: number): void
   acceptStop(id: number): void
   destroySockets(
-    v4: boolean,
+    family: number,
     sourceIp: Bytes | undefined,
     sourcePort: number,
     destinationIp: Bytes | undefined,
     destinationPort: number,
+    cookies: Bytes | undefined,
     namespaceFd: number | undefined,
     done: Done<number>,
   ): void

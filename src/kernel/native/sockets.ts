@@ -169,16 +169,18 @@ async function destroySockets(
   })
   const [source, destination] = sides
   // Everything of a namespace is never what was meant.
-  const bounded = sides.some(({ ip, port }) => ip !== undefined || port !== 0)
-  require('SOCK_DESTROY: neither address nor port given', bounded, 'EINVAL')
-  const v4 = filter.family === 4
+  const { cookies } = filter
+  const bounded = cookies !== undefined || sides.some(({ ip, port }) => ip !== undefined || port)
+  require('SOCK_DESTROY: neither address, port nor cookie given', bounded, 'EINVAL')
+  if (cookies?.length === 0) return 0
   return settled((done) =>
     addon.destroySockets(
-      v4,
+      filter.family ?? 0,
       source?.ip,
       source?.port ?? 0,
       destination?.ip,
       destination?.port ?? 0,
+      cookies && new Uint8Array(BigUint64Array.from(cookies).buffer),
       checkNamespace(namespaceFd),
       done,
     ),
