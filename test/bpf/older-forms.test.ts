@@ -69,15 +69,13 @@ test.serial('a withdrawn pod keeps no filter at either end', async (t) => {
 
 test.serial("a neighbour's filter and its qdisc are left alone", async (t) => {
   const pod = await stage.node.pod('shared')
-  const own = ['pref', '9', 'handle', '1', 'protocol', 'ip', 'matchall', 'action', 'ok']
+  const own = ['pref', '9', 'protocol', 'ip', 'bpf', 'bytecode', '1,6 0 0 0', 'classid', '1:1']
   await pod.exec(['tc', 'qdisc', 'add', 'dev', 'eth0', 'clsact'], FREE)
-  await pod.exec(['tc', 'filter', 'add', 'dev', 'eth0', 'ingress', ...own], {
-    ...FREE,
-    check: false,
-  })
+  await pod.exec(['tc', 'filter', 'add', 'dev', 'eth0', 'ingress', ...own], FREE)
   const shown = async () =>
     (await pod.exec(['tc', 'filter', 'show', 'dev', 'eth0', 'ingress'], FREE)).stdout
   const before = await shown()
+  t.regex(before, /pref 9 bpf/)
   await stage.driver.enrol(pod)
   await stage.driver.call('withdraw', 'shared')
   t.is(await shown(), before)

@@ -264,6 +264,7 @@ export const socketSuite: Suite = {
         await destroy({ destination: { address: family === 4 ? '10.9.9.9' : 'fd99::9', port } }),
         0,
       )
+      for (const cookies of [[], [0xffff_ffff_ffffn]]) t.is(await destroy({ cookies }), 0)
       const failed = Promise.all([once(near, 'error'), once(far, 'error')])
       t.is(await destroy({ destination: { address, port } }), 1)
       const [[nearError], [farError]] = await failed
