@@ -7,6 +7,7 @@
 #include "include/maps/sockets.h"
 #include "lib/cgroup.h"
 #include "lib/doom.h"
+#include "lib/ending.h"
 #include "lib/sock.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -18,6 +19,18 @@ struct {
 	__type(key, __u32);
 	__type(value, struct weft_tagging);
 } weft_tagging SEC(".maps");
+
+/* How far a client's connection has come, as its record tells at the end. */
+static __always_inline void list_progress(struct tcp_sock *tcp, struct weft_listed *listed)
+{
+	unsigned long flags = BPF_CORE_READ((struct sock *)tcp, __sk_common.skc_flags);
+
+	listed->sent_bytes = without(BPF_CORE_READ(tcp, bytes_acked),
+				     listed->state == BPF_TCP_FIN_WAIT2 ? 2 : 1);
+	listed->received_bytes = without(BPF_CORE_READ(tcp, bytes_received),
+					 flags & (1UL << SOCK_DONE) ? 1 : 0);
+	listed->srtt_us = BPF_CORE_READ(tcp, srtt_us) >> 3;
+}
 
 SEC("iter/tcp")
 int weft_list(struct bpf_iter__tcp *ctx)
@@ -42,6 +55,10 @@ int weft_list(struct bpf_iter__tcp *ctx)
 		listed.version = record->version;
 		listed.source = record->source;
 		listed.destination = record->destination;
+		listed.started_ns = record->started_ns;
+		listed.asked_ip = record->ip;
+		listed.asked_port = record->port;
+		list_progress(tcp, &listed);
 	}
 	bpf_seq_write(ctx->meta->seq, &listed, sizeof(listed));
 	return 0;

@@ -286,9 +286,11 @@ struct weft_listed {
 	__u64 received_bytes;
 	__u64 started_ns; /* CLOCK_MONOTONIC; 0 when unknown */
 	__u32 srtt_us;
-	__u32 pad;
+	__be16 asked_port; /* with `asked_ip`: the destination the program asked for */
+	__u16 pad;
+	struct weft_ip asked_ip;
 };
-_Static_assert(sizeof(struct weft_listed) == 96, "weft_listed");
+_Static_assert(sizeof(struct weft_listed) == 112, "weft_listed");
 
 /* What the tagging iterators need to know of the pod whose namespace they walk, or of the
  * host-network workload whose sockets they look for in the node's. */

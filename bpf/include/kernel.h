@@ -75,6 +75,9 @@ struct sock {
 
 struct tcp_sock {
 	__u8 bpf_sock_ops_cb_flags;
+	__u64 bytes_acked;
+	__u64 bytes_received;
+	__u32 srtt_us;
 };
 
 struct inet_sock {

@@ -47,6 +47,7 @@ const connection = (port: number): DirectConnection => ({
   receivedBytes: 0,
   srttUs: 0,
   startedNs: 0n,
+  asked: { ip: '10.0.0.2', port },
 })
 
 function bench(live: readonly DirectConnection[], failing: { probes?: boolean } = {}) {

@@ -208,7 +208,9 @@ export const LISTED = layout('weft_listed', {
   received_bytes: 'u64',
   started_ns: 'u64',
   srtt_us: 'u32',
-  pad: 'u32',
+  asked_port: 'be16',
+  pad: 'u16',
+  asked_ip: 'ip',
 })
 
 export const TAGGING = layout('weft_tagging', {

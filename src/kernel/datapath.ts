@@ -90,6 +90,8 @@ export interface DirectConnection {
   readonly destinationUid: string
   readonly source: { readonly ip: string; readonly port: number }
   readonly destination: { readonly ip: string; readonly port: number }
+  /** What the program asked for: the destination, or a service's virtual address. */
+  readonly asked: { readonly ip: string; readonly port: number }
   /** Version of the rules it was judged by. */
   readonly version: number
   /** From the source's point of view, so far. */

@@ -33,6 +33,8 @@ export interface AccessEntry {
   readonly sentBytes: number
   readonly receivedBytes: number
   readonly durationMs: number
+  /** Smoothed round trip of a direct connection, microseconds; 0 when unknown. */
+  readonly srttUs?: number
   readonly attempts?: number
   readonly version: number
 }

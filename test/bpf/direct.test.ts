@@ -281,12 +281,35 @@ test.serial('live direct connections are listed, and ended with a reason', async
   t.is(live.length, 8)
   const doomed = live.filter(({ destinationUid }) => destinationUid === 'b')
   t.deepEqual(
-    doomed.map(({ sourceUid, destination, version }) => ({ sourceUid, destination, version })),
+    doomed.map(({ sourceUid, destination, asked, version }) => ({
+      sourceUid,
+      destination,
+      asked,
+      version,
+    })),
     Array.from({ length: 5 }, () => ({
       sourceUid: 'a',
       destination: { ip: b.ip, port: ECHO },
+      asked: { ip: b.ip, port: ECHO },
       version: 30,
     })),
+  )
+  t.true(live.every(({ sentBytes, receivedBytes }) => sentBytes === 0 && receivedBytes === 0))
+  t.true(live.every(({ startedNs, srttUs }) => BigInt(startedNs) > 0n && srttUs > 0))
+  // Rounds and numbers of one digit: four bytes there and back on each.
+  toB.write('ping\n')
+  await toB.waitFor('"ok":5')
+  const used = await stage.driver.call<Live[]>('liveDirect')
+  t.deepEqual(
+    used.map(({ destinationUid, sentBytes, receivedBytes }) => [
+      destinationUid,
+      sentBytes,
+      receivedBytes,
+    ]),
+    live.map(({ destinationUid }) => [
+      destinationUid,
+      ...(destinationUid === 'b' ? [4, 4] : [0, 0]),
+    ]),
   )
   const input = { connections: doomed, reason: 'policy-changed' }
   t.is(await stage.driver.call('endDirect', input), 5)

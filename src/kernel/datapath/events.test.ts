@@ -30,12 +30,13 @@ test('tells the end of a direct connection from its source', (t) => {
     path: 'direct',
     reason: 'policy-changed',
     flag: 'DENY',
-    detail: 'srtt 40 us, 3 retransmits',
+    detail: '3 retransmits',
     source: { ip: '10.0.0.1', port: 40_000, workload: 'a' },
     destination: { ip: '10.96.0.1', port: 80, endpoint: '10.0.0.2:8080', workload: 'b' },
     sentBytes: 10,
     receivedBytes: 20,
     durationMs: 1.5,
+    srttUs: 40,
     version: 7,
   })
 })

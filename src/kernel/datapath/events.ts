@@ -31,7 +31,7 @@ function closedEntry(record: Buffer, uidOf: (workload: number) => string | undef
     path: 'direct',
     reason,
     flag: REASONS[reason].flagL4,
-    detail: `srtt ${closed.srtt_us} us, ${closed.retransmits} retransmits`,
+    detail: `${closed.retransmits} retransmits`,
     source: { ip: tuple.source, port: tuple.source_port, ...named(uidOf(closed.source)) },
     destination: {
       ip: closed.asked_ip,
@@ -42,6 +42,7 @@ function closedEntry(record: Buffer, uidOf: (workload: number) => string | undef
     sentBytes: Number(closed.sent_bytes),
     receivedBytes: Number(closed.received_bytes),
     durationMs: Number(closed.duration_ns / 1_000n) / 1_000,
+    srttUs: closed.srtt_us,
     version: Number(closed.version),
   }
 }

@@ -87,6 +87,7 @@ function connectionOf(listed: Listed, uidOf: (workload: number) => string): Dire
     destinationUid: uidOf(listed.destination),
     source: { ip: tuple.source, port: tuple.source_port },
     destination: { ip: tuple.destination, port: tuple.destination_port },
+    asked: { ip: listed.asked_ip, port: listed.asked_port },
     version: Number(listed.version),
     sentBytes: Number(listed.sent_bytes),
     receivedBytes: Number(listed.received_bytes),
