@@ -73,7 +73,7 @@ export class Enrolment {
       device,
       stamp,
       agent: this.#parts.agent,
-      form: this.#parts.forms.guard,
+      form: programs.forms.guard,
     })
     programs.map('weft_pods').update(key, encodePod(state, stamp))
     // What "unknown: pass" let through between the first look and now.
@@ -83,7 +83,7 @@ export class Enrolment {
 
   /** Each step is tried, whatever the others do: the namespace may be gone already. */
   async leave(state: PodState): Promise<void> {
-    const { kernel, programs, log, forms } = this.#parts
+    const { kernel, programs, log } = this.#parts
     const { cookie } = state.namespace
     const step = async (name: string, task: () => unknown): Promise<void> => {
       try {
@@ -102,7 +102,9 @@ export class Enrolment {
     await step('own', () => endOwn(this.#parts, state))
     const directory = this.#directory(cookie)
     await step('filters', () =>
-      forms.guard === 'clsact' ? detachClsact(kernel, directory, state.namespace) : undefined,
+      programs.forms.guard === 'clsact'
+        ? detachClsact(kernel, directory, state.namespace)
+        : undefined,
     )
     await step('detach', () => detachPod(kernel, directory))
     await step('listening', () => forgetListening(this.#parts, cookie))

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Log } from '../../base/log.ts'
 import { errorText, MeshError } from '../../base/mesh-error.ts'
 import { ABI_VERSION } from '../abi.ts'
+import { type KernelForms, probeForms } from '../capability.ts'
 import type { DatapathPaths } from '../datapath.ts'
 import {
   type BpfMap,
@@ -80,21 +81,25 @@ export class Programs {
   readonly #objects: string
   readonly #pins: Pins
   readonly #root: string
+  readonly #forced: Partial<KernelForms> | undefined
+  #forms: KernelForms | undefined
   readonly #loaded = new Map<Family, BpfObject>()
 
   constructor(
-    parts: { readonly kernel: Kernel; readonly log: Log },
+    parts: { readonly kernel: Kernel; readonly log: Log; readonly forms?: Partial<KernelForms> },
     options: { readonly pins: string; readonly objects: string },
   ) {
     this.#kernel = parts.kernel
     this.#log = parts.log
+    this.#forced = parts.forms
     this.#root = options.pins
     this.#objects = options.objects
     this.#pins = pinsOf(options.pins)
   }
 
-  /** Loads every object but `end` and the per-pod guard. Pins of another layout are replaced. */
-  load(): void {
+  /** Loads every object but the per-pod guard, and finds out which forms this kernel takes. Pins of
+   * another layout are replaced. */
+  async load(): Promise<void> {
     requireBpfFs(this.#root)
     if (this.#foundAbi() !== ABI_VERSION) this.#replacePins('made by another version of weft')
     try {
@@ -106,6 +111,14 @@ export class Programs {
       this.#replacePins(errorText(error))
       this.#loadAll()
     }
+    this.#forms = await probeForms(this, this.#forced)
+    this.#log.info('kernel.forms', { ...this.#forms })
+  }
+
+  /** Throws MeshError `datapath.state` before `load`. */
+  get forms(): KernelForms {
+    if (this.#forms === undefined) throw new MeshError('datapath.state', 'start() must come first')
+    return this.#forms
   }
 
   map(name: (typeof MAPS)[Family][number]): BpfMap {

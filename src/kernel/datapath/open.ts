@@ -9,7 +9,7 @@ import { LIMITS } from '../../model/limits.ts'
 import { REASONS, type Reason } from '../../model/reason.ts'
 import type { WantedMaps } from '../../model/wanted-maps.ts'
 import { ABI_VERSION, CONFIG, COSTS, LISTENING_KEY, POD, WORKERS } from '../abi.ts'
-import { type KernelForms, probeForms } from '../capability.ts'
+import type { KernelForms } from '../capability.ts'
 import type {
   Datapath,
   DatapathPaths,
@@ -68,8 +68,6 @@ class KernelDatapath implements Datapath {
   readonly #handlers: ((entry: AccessEntry) => void)[] = []
   /** Pods of an agent before this one whose pins were replaced, until they enrol again. */
   #replaced: readonly PinnedPod[] = []
-  readonly #forced: Partial<KernelForms> | undefined
-  #forms: KernelForms | undefined
   #ids: WorkloadIds | undefined
   #agent: CgroupPlace = { id: 0n, level: 0 }
   #workloads: CgroupPlace = { id: 0n, level: 0 }
@@ -84,7 +82,6 @@ class KernelDatapath implements Datapath {
   constructor(parts: DatapathParts, paths: DatapathPaths) {
     this.#kernel = parts.kernel
     this.#log = parts.log
-    this.#forced = parts.forms
     this.#paths = paths
     const objects = parts.objects ?? fileURLToPath(new URL('../../../bpf/out/', import.meta.url))
     this.#programs = new Programs(parts, { pins: paths.pins, objects })
@@ -99,8 +96,7 @@ class KernelDatapath implements Datapath {
   }
 
   get forms(): KernelForms {
-    if (this.#forms === undefined) throw new MeshError('datapath.state', 'start() must come first')
-    return this.#forms
+    return this.#programs.forms
   }
 
   get node(): EnrolledPod | undefined {
@@ -125,9 +121,7 @@ class KernelDatapath implements Datapath {
     this.#workloads = cgroupPlace(this.#paths.workloadsCgroup)
     this.#namespace ??= await this.#kernel.openNamespace('/proc/self/ns/net')
     const before = pinnedPods(this.#kernel, this.#paths.pins)
-    this.#programs.load()
-    this.#forms = await probeForms(this.#programs, this.#forced)
-    this.#log.info('kernel.forms', { ...this.#forms })
+    await this.#programs.load()
     const kept = new Set(pinnedPods(this.#kernel, this.#paths.pins).map(({ cookie }) => cookie))
     this.#replaced = before.filter(({ cookie, inode }) => inode !== 0 && !kept.has(cookie))
     this.#ids = new WorkloadIds(
@@ -389,7 +383,7 @@ class KernelDatapath implements Datapath {
   }
 
   #sweepParts() {
-    return { kernel: this.#kernel, programs: this.#programs, forms: this.forms }
+    return { kernel: this.#kernel, programs: this.#programs }
   }
 
   #enrolmentParts() {

@@ -1,7 +1,6 @@
 // Walks the sockets of pods: lists direct connections, marks old ones, ends those that must end.
 import { REASONS } from '../../model/reason.ts'
 import { LISTED, SOCK_KINDS, TAGGING } from '../abi.ts'
-import type { KernelForms } from '../capability.ts'
 import type { DirectConnection } from '../datapath.ts'
 import type { BpfLink, Kernel, Namespace } from '../kernel.ts'
 import type { Programs } from './load.ts'
@@ -16,7 +15,6 @@ const COOKIE_BYTES = 8
 export interface SweepParts {
   readonly kernel: Kernel
   readonly programs: Programs
-  readonly forms: KernelForms
 }
 
 type Iterator =
@@ -162,7 +160,7 @@ async function end(
   ender: keyof typeof NAMING,
   { namespace }: PodState,
 ): Promise<number> {
-  if (parts.forms.end === 'sock_destroy') {
+  if (parts.programs.forms.end === 'sock_destroy') {
     return (await run(parts, ['end', ender], namespace)).length / COOKIE_BYTES
   }
   const named = await run(parts, ['sweep', NAMING[ender]], namespace)
