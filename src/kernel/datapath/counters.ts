@@ -1,6 +1,6 @@
 // Reads the per-CPU counters of the programs by name.
 import { REASONS } from '../../model/reason.ts'
-import { COUNTERS } from '../abi.ts'
+import { COUNTERS, LISTENING_KEY } from '../abi.ts'
 import type { BpfMap } from '../kernel.ts'
 
 /** `refused:<reason>` for refusals, the names of COUNTERS for the rest; zeros are left out. */
@@ -25,4 +25,14 @@ function sum(perCpu: Buffer | undefined): bigint {
     total += perCpu.readBigUInt64LE(at)
   }
   return total
+}
+
+/** Ports that processes of a namespace listen on, each once, lowest first. */
+export function readListening(listening: BpfMap, cookie: bigint | undefined): readonly number[] {
+  const ports = listening
+    .keys()
+    .map((key) => LISTENING_KEY.decode(key))
+    .filter(({ netns }) => netns === cookie)
+    .map(({ port }) => port)
+  return [...new Set(ports)].sort((a, b) => a - b)
 }

@@ -8,7 +8,7 @@ import type { AccessEntry } from '../../model/access-entry.ts'
 import { LIMITS } from '../../model/limits.ts'
 import { REASONS, type Reason } from '../../model/reason.ts'
 import type { WantedMaps } from '../../model/wanted-maps.ts'
-import { ABI_VERSION, CONFIG, COSTS, LISTENING_KEY, POD, WORKERS } from '../abi.ts'
+import { ABI_VERSION, CONFIG, COSTS, POD, WORKERS } from '../abi.ts'
 import type { KernelForms } from '../capability.ts'
 import type {
   Datapath,
@@ -24,7 +24,7 @@ import type {
 } from '../datapath.ts'
 import type { Kernel, Namespace, RingReader } from '../kernel.ts'
 import { type CgroupPlace, cgroupPlace, requireInside } from './cgroup.ts'
-import { readCounters } from './counters.ts'
+import { readCounters, readListening } from './counters.ts'
 import { Enrolment } from './enrol.ts'
 import { entryOf } from './events.ts'
 import { denials, encodeGeneration, publish, uidsOf } from './generation.ts'
@@ -282,13 +282,7 @@ class KernelDatapath implements Datapath {
 
   listeningPorts(uid: string): readonly number[] {
     const cookie = this.#pods.get(uid)?.namespace.cookie
-    const ports = this.#programs
-      .map('weft_listening')
-      .keys()
-      .map((key) => LISTENING_KEY.decode(key))
-      .filter(({ netns }) => netns === cookie)
-      .map(({ port }) => port)
-    return [...new Set(ports)].sort((a, b) => a - b)
+    return readListening(this.#programs.map('weft_listening'), cookie)
   }
 
   stop(mode: 'keep' | 'remove'): Promise<void> {
