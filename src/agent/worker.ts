@@ -37,6 +37,7 @@ function run(port: NonNullable<typeof parentPort>, data: WorkerData): void {
       identities,
       originStorage: views.origins,
       decodeOrigin: views.decodeOrigin,
+      portOwner: views.portOwner,
       accessLog,
       log: messageLog(send),
       clock: systemClock,

@@ -30,8 +30,8 @@ export interface Judged {
 
 export class Connection {
   readonly direction: 'outbound' | 'inbound'
-  /** The workload of this node. */
-  readonly pod: LocalPod
+  /** The workload of this node; the node itself until it is known which of those on its network. */
+  pod: LocalPod
   readonly source: Address
   readonly startedMs: number
   /** By the clock for short durations; NaN when nobody looked. */

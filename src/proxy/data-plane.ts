@@ -18,6 +18,7 @@ import type { AccessLog } from '../telemetry/access-log.ts'
 import { ProxyMeter, proxyBoard } from '../telemetry/proxy-cells.ts'
 import { Connection } from './connection.ts'
 import { FlowBook } from './flow-book.ts'
+import { HostWorkloads, type PortOwner } from './host-workloads.ts'
 import { InboundSessions } from './inbound/sessions.ts'
 import { LiveConnections } from './live.ts'
 import { EndpointChoices } from './outbound/endpoints.ts'
@@ -41,6 +42,8 @@ export interface DataPlaneParts {
   readonly decodeOrigin: DecodeOrigin
   /** The sk_storage map that holds original destinations. */
   readonly originStorage?: BpfMap
+  /** Which host-network workload serves a port of this node; without it there are none. */
+  readonly portOwner?: PortOwner
   /** Made by `proxyBoard`; the worker writes the row of its number. */
   readonly cells?: CellBoard
 }
@@ -67,6 +70,7 @@ export class DataPlane {
   readonly #security = new SecurityCache()
   readonly #live = new LiveConnections()
   readonly #flows: FlowBook
+  readonly #hosts: HostWorkloads
   readonly #pool: TunnelPool
   readonly #sessions: InboundSessions
   readonly #listeners: PodListeners
@@ -81,6 +85,7 @@ export class DataPlane {
     this.#connectionsMax = options.connectionsMax ?? LIMITS.connectionsPerWorkerMax
     this.#view = new TablesView(clock)
     this.#flows = new FlowBook(clock)
+    this.#hosts = new HostWorkloads(parts.portOwner ?? (() => undefined), clock)
     this.#streams = new SocketStreams(kernel)
     const board = parts.cells ?? proxyBoard(options.worker + 1)
     this.#meter = new ProxyMeter(board, options.worker)
@@ -102,6 +107,7 @@ export class DataPlane {
       choices: new EndpointChoices(),
       decodeOrigin: parts.decodeOrigin,
       flows: this.#flows,
+      hosts: this.#hosts,
     }
     this.#sessions = new InboundSessions(
       { transport, identities, pipeline: this.#pipeline, meter: this.#meter },
@@ -134,12 +140,14 @@ export class DataPlane {
 
   /** Accepts for a pod. Again for the same pod: further listeners. */
   listen(pod: LocalPod, listeners: readonly ListenerHandle[]): void {
+    this.#hosts.add(pod)
     this.#listeners.listen(pod, listeners)
   }
 
   /** Stops accepting for the pod and ends what it has; resolves when all is closed. */
   async unlisten(uid: string, reason: Reason): Promise<void> {
     this.#listeners.unlisten(uid)
+    this.#hosts.remove(uid)
     this.#live.stop(reason, uid)
     this.#pool.closeWorkload(uid, reason)
     this.#sessions.closeWorkload(uid, reason)
@@ -207,7 +215,7 @@ export class DataPlane {
   }
 
   readonly #outbound = (pod: LocalPod, accepted: Accepted): void => {
-    const connection = this.#connection('outbound', 'passthrough', pod, accepted)
+    const connection = this.#connection('outbound', 'tunnel', pod, accepted)
     const client = this.#streams.adopt(accepted.fd)
     const abort = (): void => client.abort()
     const serve = (): Ending | Promise<Ending> =>
@@ -220,7 +228,9 @@ export class DataPlane {
     const client = this.#streams.adopt(accepted.fd)
     const abort = (): void => client.abort()
     const serve = (): Ending | Promise<Ending> =>
-      this.#full() ? overloaded(abort) : serveInboundPlaintext(connection, client, this.#pipeline)
+      this.#full()
+        ? overloaded(abort)
+        : serveInboundPlaintext(connection, accepted, client, this.#pipeline)
     this.#run(connection, serve, abort)
   }
 

@@ -1,4 +1,6 @@
-// The identity of a workload, made once: a connection asks for it several times.
+// The identity of a workload and its server name, made once: a connection asks for them several
+// times.
+import { serverNameOf as nameOf } from '../identity/present/server-name.ts'
 import type { SpiffeId } from '../model/spiffe-id.ts'
 import { identityOf as make, type Workload } from '../model/workload.ts'
 
@@ -12,4 +14,16 @@ export function identityOf(workload: Workload): SpiffeId {
     HELD.set(workload, id)
   }
   return id
+}
+
+const NAMES = new WeakMap<Workload, string>()
+
+/** What a tunnel asks for at an address that several workloads may share. */
+export function serverNameOf(workload: Workload): string {
+  let name = NAMES.get(workload)
+  if (name === undefined) {
+    name = nameOf(identityOf(workload))
+    NAMES.set(workload, name)
+  }
+  return name
 }

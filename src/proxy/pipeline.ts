@@ -1,6 +1,7 @@
 // The page to read first: what becomes of a connection, step by step. Every function returns how
 // it ended; the caller (`data-plane.ts`) reports that, exactly once.
 import { formatEndpoint } from '../base/ip.ts'
+import { err, ok, type Result } from '../base/result.ts'
 import type { Accepted } from '../kernel/kernel.ts'
 import type { Ending, PeerIdentity } from '../model/facts.ts'
 import { LIMITS } from '../model/limits.ts'
@@ -8,9 +9,16 @@ import { REASONS, type Reason } from '../model/reason.ts'
 import type { Tables, TableWorkload } from '../model/tables.ts'
 import type { Address, Connection } from './connection.ts'
 import type { FlowBook } from './flow-book.ts'
+import { type HostWorkloads, isLoopback, isNode } from './host-workloads.ts'
 import { admit } from './inbound/admit.ts'
-import { connectTarget, parseConnect } from './inbound/connect-target.ts'
+import {
+  type Authority,
+  connectTarget,
+  parseConnect,
+  type TargetRefusal,
+} from './inbound/connect-target.ts'
 import { deliver } from './inbound/deliver.ts'
+import { hostTarget } from './inbound/host-target.ts'
 import { isMeshPort } from './mesh-ports.ts'
 import { type AttemptParts, connectUpstream } from './outbound/attempts.ts'
 import type { EndpointChoices } from './outbound/endpoints.ts'
@@ -27,6 +35,17 @@ export interface PipelineParts extends AttemptParts {
   readonly choices: EndpointChoices
   readonly decodeOrigin: DecodeOrigin
   readonly flows: Pick<FlowBook, 'ready'>
+  /** The workloads that share this node's network. */
+  readonly hosts: HostWorkloads
+}
+
+/** What a request came through. */
+export interface Tunnel {
+  /** Where it was accepted. */
+  readonly local: Address
+  readonly peer: PeerIdentity
+  /** Whom the peer was shown. */
+  readonly identity: string
 }
 
 /** A workload of this node called; its connection was captured. */
@@ -39,12 +58,15 @@ export async function serveOutbound(
   const original = originalDestination(accepted, parts.decodeOrigin)
   if (!original.ok) return broken(client, 'original-unknown', original.error)
   connection.destination = original.value
-  const source = await localWorkload(connection, parts)
+  const source = await localWorkload(connection, original.value.workload, parts)
   if (source === undefined) return broken(client, 'unknown-source', connection.pod.uid)
   connection.sourceWorkload = source
   const tables = parts.tables()
-  const route = routeFor(tables, connection.pod, original.value, parts.choices)
-  if (route.kind === 'refused') return broken(client, route.reason, route.detail)
+  const route = routeFor(tables, connection.pod, original.value, parts.choices, parts.hosts)
+  if (route.kind === 'refused') {
+    if (route.reason === 'outbound-refused') connection.path = 'passthrough'
+    return broken(client, route.reason, route.detail)
+  }
   connection.service = route.service?.hostname
   const { connectTimeoutMs } = tables.mesh
   const leg = { connection, source, service: route.service, connectTimeoutMs }
@@ -57,22 +79,19 @@ export async function serveOutbound(
 export async function serveInboundTunnel(
   connection: Connection,
   request: InboundRequest,
-  local: Address,
-  peer: PeerIdentity,
+  tunnel: Tunnel,
   parts: PipelineParts,
 ): Promise<Ending> {
   const authority = parseConnect(request)
   if (!authority.ok) return refused(request, authority.error.reason, authority.error.detail)
-  const workload = await localWorkload(connection, parts)
-  if (workload === undefined) return refused(request, 'unknown-workload', connection.pod.uid)
-  connection.destinationWorkload = workload
+  const asked = await askedOf(connection, authority.value, tunnel, parts)
+  if (!asked.ok) return refused(request, asked.error.reason, asked.error.detail)
+  const { workload, target } = asked.value
+  connection.destination = target
   const tables = parts.tables()
-  const target = connectTarget(authority.value, local, connection.pod, workload, tables)
-  if (!target.ok) return refused(request, target.error.reason, target.error.detail)
-  connection.destination = target.value
-  const denial = admit(connection, workload, target.value, peer, tables, parts.security)
+  const denial = admit(connection, workload, target, tunnel.peer, tables, parts.security)
   if (denial !== undefined) return refused(request, denial.reason, denial.detail)
-  const server = await deliver(connection, target.value, tables.mesh.connectTimeoutMs, parts)
+  const server = await deliver(connection, target, tables.mesh.connectTimeoutMs, parts)
   if (!server.ok) return refused(request, server.error.reason, server.error.detail)
   const client = request.accept({ baggage: baggage(workload) })
   return carry(connection, client, server.value, tables, parts)
@@ -81,14 +100,18 @@ export async function serveInboundTunnel(
 /** Somebody outside the mesh, or the mesh's own plaintext, reached a workload of this node. */
 export async function serveInboundPlaintext(
   connection: Connection,
+  accepted: Accepted,
   client: ByteStream,
   parts: PipelineParts,
 ): Promise<Ending> {
   const target = connection.destination
-  // A program of the pod met the listener itself, on loopback: a delivery there would come back here.
-  const own = connection.pod.addresses.includes(target.ip)
+  // A program of the pod met the listener itself, on loopback: a delivery there would come back
+  // here. On the node the kernel says whom a connection was for, and only of those it steered.
+  const node = isNode(connection.pod)
+  const own = connection.pod.addresses.includes(target.ip) || (node && isLoopback(target.ip))
   if (!own || isMeshPort(target.port)) return broken(client, 'illegal-port', meshPort(target))
-  const workload = await localWorkload(connection, parts)
+  const number = node ? parts.decodeOrigin(accepted.storage)?.workload : undefined
+  const workload = await localWorkload(connection, number, parts)
   if (workload === undefined) return broken(client, 'unknown-workload', connection.pod.uid)
   connection.destinationWorkload = workload
   const tables = parts.tables()
@@ -112,12 +135,45 @@ function carry(
   return relay(client, server, tables.mesh, parts.clock, connection.signal, connection)
 }
 
-/** Known at once almost always; right after enrolment the tables may come a moment later. */
-function localWorkload(
+/**
+ * Known at once almost always; right after enrolment the tables may come a moment later. What met
+ * the node's listeners is given to the workload of this number.
+ */
+async function localWorkload(
   connection: Connection,
+  number: number | undefined,
+  { hosts, view }: PipelineParts,
+): Promise<TableWorkload | undefined> {
+  const { signal } = connection
+  if (isNode(connection.pod)) {
+    const pod = number === undefined ? undefined : await hosts.numbered(number, signal)
+    if (pod === undefined) return undefined
+    connection.pod = pod
+  }
+  return view.workload(connection.pod.uid, LIMITS.workloadWaitMs, signal)
+}
+
+/** Whom a request is for, and where that one is: its listener tells, or on the node the port. */
+async function askedOf(
+  connection: Connection,
+  authority: Authority,
+  { local, identity }: Tunnel,
   parts: PipelineParts,
-): TableWorkload | undefined | Promise<TableWorkload | undefined> {
-  return parts.view.workload(connection.pod.uid, LIMITS.workloadWaitMs, connection.signal)
+): Promise<Result<{ workload: TableWorkload; target: Address }, TargetRefusal>> {
+  const { pod, source } = connection
+  if (isNode(pod)) {
+    const tunnel = { local, identity, peerIp: source.ip }
+    const found = hostTarget(authority, tunnel, parts.hosts, parts.tables())
+    if (!found.ok) return found
+    connection.pod = found.value.pod
+    connection.destinationWorkload = found.value.workload
+    return ok({ workload: found.value.workload, target: found.value.address })
+  }
+  const workload = await localWorkload(connection, undefined, parts)
+  if (workload === undefined) return err({ reason: 'unknown-workload', detail: pod.uid })
+  connection.destinationWorkload = workload
+  const target = connectTarget(authority, local, pod, workload, parts.tables())
+  return target.ok ? ok({ workload, target: target.value }) : target
 }
 
 function meshPort({ ip, port }: Address): string {

@@ -9,6 +9,8 @@ import type {
   StreamClass,
 } from '../model/messages.ts'
 
+import { isNode } from './host-workloads.ts'
+
 type Stoppable = Pick<Acceptor, 'stop'>
 
 export type AcceptHandler = (pod: LocalPod, accepted: Accepted) => void
@@ -78,7 +80,9 @@ export class PodListeners {
     }
     const handle = this.#handlers[listenerClass]
     const storage = this.#parts.originStorage
-    const withStorage = listenerClass === 'outbound' && storage !== undefined ? { storage } : {}
+    // At the node's listeners plaintext too must say whom it is for.
+    const stored = listenerClass === 'outbound' || (listenerClass === 'plaintext' && isNode(pod))
+    const withStorage = stored && storage !== undefined ? { storage } : {}
     return this.#parts.kernel.accept(
       fd,
       { batchMax: LIMITS.acceptBatch, onError: acceptFailed, ...withStorage },

@@ -13,7 +13,7 @@ import {
   rootPem,
   SERVER_AUTH,
 } from '../testing/certificates.ts'
-import { careless, meet, towards } from '../testing/handshake.ts'
+import { careless, meet, only, towards } from '../testing/handshake.ts'
 import { acceptClient } from './accept-client.ts'
 import { CertificateReader } from './certificate-facts.ts'
 import { clientTlsOptions, contextOptions } from './tls-options.ts'
@@ -106,8 +106,8 @@ test('a client that sends no TLS is refused', async (t) => {
   client.on('error', () => {}).write('GET / HTTP/1.1\r\n\r\n')
   const [raw] = await once(listener, 'connection')
   const accepted = await acceptClient(raw, {
-    identity: api,
-    expectation: { trustDomain: 'cluster.local', nowMs },
+    presentation: only(api),
+    nowMs,
     reader: new CertificateReader(),
     timeoutMs: 5000,
   })
@@ -123,8 +123,8 @@ test('a client that says nothing is refused in time', async (t) => {
   client.on('error', () => {})
   const [raw] = await once(listener, 'connection')
   const accepted = await acceptClient(raw, {
-    identity: api,
-    expectation: { trustDomain: 'cluster.local', nowMs },
+    presentation: only(api),
+    nowMs,
     reader: new CertificateReader(),
     timeoutMs: 20,
   })

@@ -3,7 +3,7 @@ import { createSecureContext, type SecureContext } from 'node:tls'
 import { errorText, MeshError } from '../../base/mesh-error.ts'
 import type { IdentityMaterial } from '../../model/messages.ts'
 import { parseSpiffeId, type SpiffeId } from '../../model/spiffe-id.ts'
-import { contextOptions } from './tls-options.ts'
+import { anonymousOptions, contextOptions } from './tls-options.ts'
 
 export interface WorkloadIdentity {
   readonly id: SpiffeId
@@ -23,6 +23,13 @@ export type ReplacedHandler = (
 export class IdentityStore {
   readonly #identities = new Map<string, WorkloadIdentity>()
   readonly #handlers = new Set<ReplacedHandler>()
+  #anonymous: SecureContext | undefined
+
+  /** A context without a certificate, for servers where a client must say whom it wants. */
+  get anonymous(): SecureContext {
+    this.#anonymous ??= createSecureContext(anonymousOptions())
+    return this.#anonymous
+  }
 
   /**
    * Takes the key: its buffer is zeroed, whatever comes of it. Material older than what is held is

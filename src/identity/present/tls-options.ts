@@ -30,10 +30,17 @@ export function contextOptions(material: {
   readonly rootsPem: readonly string[]
 }): SecureContextOptions {
   return {
+    ...anonymousOptions(),
     cert: material.certificateChainPem,
     key: material.keyPem,
     // Never empty: without `ca` OpenSSL would trust the public authorities of the web.
     ca: [...material.rootsPem],
+  }
+}
+
+/** The same without certificate and roots: for servers that show one only when they are asked. */
+export function anonymousOptions(): SecureContextOptions {
+  return {
     minVersion: 'TLSv1.3',
     maxVersion: 'TLSv1.3',
     ciphers: CIPHER_SUITES,
@@ -46,14 +53,17 @@ export function contextOptions(material: {
 
 /**
  * For `tls.connect`, beside `socket` or an address. The peer's identity is checked before
- * 'secureConnect'; on failure the socket ends with a `PeerRefused` or OpenSSL's error. No SNI is
- * sent. In TLS 1.3 a client learns only after 'secureConnect' that the server refused it.
+ * 'secureConnect'; on failure the socket ends with a `PeerRefused` or OpenSSL's error. SNI is sent
+ * only where a `serverName` is given. In TLS 1.3 a client learns only after 'secureConnect' that the
+ * server refused it.
  */
 export function clientTlsOptions(
   identity: { readonly context: SecureContext },
   check: ServerCheck,
+  serverName?: string,
 ): ConnectionOptions {
   return {
+    ...(serverName === undefined ? {} : { servername: serverName }),
     secureContext: identity.context,
     ALPNProtocols: [...ALPN_PROTOCOLS],
     rejectUnauthorized: true,

@@ -2,12 +2,17 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { type ConnectionOptions, connect, type SecureContext } from 'node:tls'
-import { type Accepted, acceptClient } from '../present/accept-client.ts'
+import {
+  type Accepted,
+  acceptClient,
+  type Presentation,
+  type Shown,
+} from '../present/accept-client.ts'
 import { CertificateReader } from '../present/certificate-facts.ts'
 import { ALPN_PROTOCOLS, clientTlsOptions } from '../present/tls-options.ts'
 
 export interface Met {
-  readonly accepted: Accepted
+  readonly accepted: Accepted<Shown>
   /** 'echoed', or the error of the client. */
   readonly client: string
   readonly group: string
@@ -17,14 +22,27 @@ export interface Met {
 }
 
 /** One handshake over loopback, one byte there and back, and what each end made of it. */
-export async function meet(
+export function meet(
   server: { readonly context: SecureContext },
   options: ConnectionOptions,
-  trustDomain = 'cluster.local',
+): Promise<Met> {
+  return meetAt(only(server), options)
+}
+
+/** Presents itself as one identity of our trust domain. */
+export function only({ context }: { readonly context: SecureContext }): Presentation<Shown> {
+  const id = 'spiffe://cluster.local/ns/default/sa/default'
+  return { kind: 'one', identity: { id, context } }
+}
+
+/** The same with a server that has several. */
+export async function meetAt(
+  presentation: Presentation<Shown>,
+  options: ConnectionOptions,
 ): Promise<Met> {
   const parts = {
-    identity: server,
-    expectation: { trustDomain, nowMs: Date.now() },
+    presentation,
+    nowMs: Date.now(),
     reader: new CertificateReader(),
     timeoutMs: 5000,
   }

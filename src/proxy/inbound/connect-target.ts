@@ -55,11 +55,14 @@ export function connectTarget(
   const target =
     authority.kind === 'ip'
       ? ipTarget(authority, local, pod)
-      : hostnameTarget(authority, local, workload, tables)
-  if (target.ok && isMeshPort(target.value.port)) {
-    return err({ reason: 'illegal-port', detail: `port ${target.value.port}` })
-  }
-  return target
+      : hostnameTarget(authority, local.ip, workload, tables)
+  return target.ok ? lawfulPort(target.value) : target
+}
+
+/** A port of the mesh itself is nobody's. */
+export function lawfulPort(target: Address): Result<Address, TargetRefusal> {
+  if (!isMeshPort(target.port)) return ok(target)
+  return err({ reason: 'illegal-port', detail: `port ${target.port}` })
 }
 
 function ipTarget(
@@ -73,15 +76,16 @@ function ipTarget(
   return ok({ ip, port })
 }
 
-function hostnameTarget(
+/** Where the workload serves a port of the service of this name. */
+export function hostnameTarget(
   { hostname, port }: { readonly hostname: string; readonly port: number },
-  local: Address,
+  ip: string,
   workload: TableWorkload,
   tables: Tables,
 ): Result<Address, TargetRefusal> {
   for (const service of servicesNamed(tables.services, hostname)) {
     const pair = workload.services[service.key]?.find((entry) => entry.servicePort === port)
-    if (pair !== undefined) return ok({ ip: local.ip, port: pair.targetPort })
+    if (pair !== undefined) return ok({ ip, port: pair.targetPort })
   }
   const detail = `this workload serves no ${hostname} port ${port}`
   return err({ reason: 'unknown-workload', detail })
@@ -106,6 +110,7 @@ function servicesNamed(
   return index.get(hostname) ?? []
 }
 
-function bad(detail: string): { readonly ok: false; readonly error: TargetRefusal } {
+/** What is malformed or names another workload. */
+export function bad(detail: string): { readonly ok: false; readonly error: TargetRefusal } {
   return err({ reason: 'bad-request', detail })
 }

@@ -2,7 +2,7 @@ import test from 'ava'
 import { disguise } from './deliver.ts'
 
 const TARGET = { ip: '10.0.0.2', port: 80 }
-const OWN = ['10.0.0.2', 'fd00::2']
+const OWN = { addresses: ['10.0.0.2', 'fd00::2'], hostNetwork: false }
 
 test('connects with the client as source, below the ephemeral ports', (t) => {
   t.deepEqual(disguise({ ip: '10.0.0.1', port: 40_000 }, TARGET, OWN), {
@@ -30,4 +30,11 @@ for (const [port, range] of [
 test('a call of the pod to itself is not disguised', (t) => {
   t.deepEqual(disguise({ ip: '10.0.0.2', port: 40_000 }, TARGET, OWN), {})
   t.deepEqual(disguise({ ip: 'fd00::2', port: 40_000 }, TARGET, OWN), {})
+})
+
+test('on the node nobody is pretended to be, and the mark says that it is a delivery', (t) => {
+  const node = { ...OWN, hostNetwork: true }
+  for (const ip of ['10.0.0.1', '10.0.0.2', '127.0.0.1']) {
+    t.deepEqual(disguise({ ip, port: 40_000 }, TARGET, node), { mark: 0x111 })
+  }
 })

@@ -1,7 +1,9 @@
 // Connects to the workload inside its own namespace, with the client's address as the source, so
-// that the workload sees who called.
+// that the workload sees who called; one that shares the node's network sees the node instead.
 import type { Clock } from '../../base/clock.ts'
+import { DELIVERY_MARK } from '../../kernel/abi.ts'
 import type { ConnectSpec, Kernel } from '../../kernel/kernel.ts'
+import type { LocalPod } from '../../model/messages.ts'
 import type { Address, Connection } from '../connection.ts'
 import { type Dialled, dialSocket } from '../outbound/dial.ts'
 import { KEEP_ALIVE, type SocketStreams } from '../stream/socket-stream.ts'
@@ -11,9 +13,6 @@ export interface DeliverParts {
   readonly streams: SocketStreams
   readonly clock: Clock
 }
-
-/** Replies to a foreign source find back to the agent by this mark. Source: Istio CNI. */
-const DELIVERY_MARK = 0x111
 
 /** Below the ephemeral ports, so that a delivery never takes a port its client uses itself. */
 const PORT_FIRST = 1_024
@@ -31,18 +30,23 @@ export function deliver(
     keepAlive: KEEP_ALIVE,
     timeoutMs: connectTimeoutMs,
     signal: connection.signal,
-    ...disguise(connection.source, target, connection.pod.addresses),
+    ...disguise(connection.source, target, connection.pod),
   }
   return dialSocket({ ...spec, signal: connection.signal }, connection.pod.namespaceFd, parts)
 }
 
-/** A call of the pod to itself keeps its own address and needs no disguise. */
+/**
+ * A call of the pod to itself keeps its own address and needs no disguise. The mark is what tells
+ * the kernel a delivery from a connection that must meet the agent, and where replies to a foreign
+ * source find back to it. In the node's namespace nothing may pretend to be somebody else.
+ */
 export function disguise(
   client: Address,
   target: Address,
-  own: readonly string[],
+  { addresses, hostNetwork }: Pick<LocalPod, 'addresses' | 'hostNetwork'>,
 ): Pick<ConnectSpec, 'source' | 'portRange' | 'transparent' | 'freebind' | 'mark'> {
-  if (client.ip === target.ip || own.includes(client.ip)) return {}
+  if (hostNetwork) return { mark: DELIVERY_MARK }
+  if (client.ip === target.ip || addresses.includes(client.ip)) return {}
   return {
     source: { address: client.ip, port: 0 },
     portRange: portsWithout(client.port),

@@ -7,17 +7,30 @@ import type { Ending } from '../../model/facts.ts'
 import { LIMITS } from '../../model/limits.ts'
 import type { LocalPod } from '../../model/messages.ts'
 import { REASONS, type Reason } from '../../model/reason.ts'
-import { parseSpiffeId } from '../../model/spiffe-id.ts'
 import type { ProxyMeter } from '../../telemetry/proxy-cells.ts'
-import { Connection } from '../connection.ts'
+import { type Address, Connection } from '../connection.ts'
+import { isNode } from '../host-workloads.ts'
 import { identityOf } from '../identity-of.ts'
 import { type PipelineParts, serveInboundTunnel } from '../pipeline.ts'
 import { stopOf } from '../stream/byte-stream.ts'
-import type { InboundRequest, ServedSession, TunnelTransport } from '../tunnel/port.ts'
+import type {
+  InboundRequest,
+  ServedSession,
+  ServeOutcome,
+  TunnelTransport,
+} from '../tunnel/port.ts'
+import { clientNamed } from './client-named.ts'
+import {
+  type Failure,
+  identitiesAt,
+  type NodePresentation,
+  presentNode,
+  usable,
+} from './node-presentation.ts'
 
 export interface InboundSessionsParts {
   readonly transport: TunnelTransport
-  readonly identities: Pick<IdentityStore, 'get'>
+  readonly identities: Pick<IdentityStore, 'get' | 'anonymous'>
   readonly pipeline: PipelineParts
   readonly meter: ProxyMeter
 }
@@ -31,14 +44,11 @@ export type Run = (
 
 interface Held {
   readonly session: ServedSession
-  readonly uid: string
+  readonly pod: LocalPod
+  /** Where it was accepted. */
+  readonly ip: string
   readonly identity: WorkloadIdentity
   readonly expiry: Timer
-}
-
-interface Failure {
-  readonly reason: Reason
-  readonly detail: string
 }
 
 /** A session is retired this long before our certificate ends. */
@@ -91,9 +101,12 @@ export class InboundSessions {
     for (const held of [...this.#held]) if (held.identity.id === id) held.session.destroy()
   }
 
+  /** On the node: when the last workload of a session's identity has gone. */
   closeWorkload(uid: string, reason: Reason): void {
     for (const handshake of this.#handshakes) if (handshake.pod.uid === uid) handshake.stop(reason)
-    for (const held of [...this.#held]) if (held.uid === uid) held.session.destroy()
+    for (const held of [...this.#held]) {
+      if (held.pod.uid === uid || this.#orphaned(held)) held.session.destroy()
+    }
   }
 
   retireAll(): void {
@@ -109,29 +122,35 @@ export class InboundSessions {
 
   async #handshake(handshake: Connection, accepted: Accepted): Promise<Failure | undefined> {
     const { pod, signal } = handshake
-    const { transport, pipeline, meter } = this.#parts
-    const ready = this.#full() ? overloaded() : await this.#identity(handshake)
+    const { transport, pipeline } = this.#parts
+    const local = { ip: accepted.local.address, port: accepted.local.port }
+    const ready = this.#full() ? overloaded() : await this.#presentation(handshake, local.ip)
     if ('reason' in ready) {
       pipeline.streams.adopt(accepted.fd).abort()
       return ready
     }
-    const local = { ip: accepted.local.address, port: accepted.local.port }
     const served = await transport.serve({
       fd: accepted.fd,
-      identity: ready,
+      presentation: ready.presentation,
       signal,
-      onRequest: (session, request) => this.#request(pod, handshake, local, session, request),
+      onRequest: (session, request) => this.#request(handshake, local, session, request),
     })
     if (signal.aborted) {
       if (served.ok) served.value.session.destroy()
       const stop = stopOf(signal)
       return { reason: stop.reason, detail: stop.detail ?? 'during the handshake' }
     }
-    if (!served.ok) return served.error
-    const { session, closed } = served.value
-    const leftMs = ready.notAfterMs - EXPIRY_MARGIN_MS - pipeline.clock.nowMs()
+    if (!served.ok) return ready.refusal() ?? served.error
+    this.#hold(pod, local.ip, served.value)
+    return undefined
+  }
+
+  #hold(pod: LocalPod, ip: string, { session, closed }: ServeOutcome): void {
+    const { pipeline, meter } = this.#parts
+    const { identity } = session
+    const leftMs = identity.notAfterMs - EXPIRY_MARGIN_MS - pipeline.clock.nowMs()
     const expiry = pipeline.clock.after(leftMs, () => session.retire())
-    const held: Held = { session, uid: pod.uid, identity: ready, expiry }
+    const held: Held = { session, pod, ip, identity, expiry }
     this.#held.add(held)
     meter.sessions('inbound', 1)
     void closed.then(() => {
@@ -139,57 +158,55 @@ export class InboundSessions {
       this.#held.delete(held)
       meter.sessions('inbound', -1)
     })
-    if (this.#draining) session.retire()
-    return undefined
+    // A workload of the node may have left during the handshake.
+    if (this.#orphaned(held)) session.destroy()
+    else if (this.#draining) session.retire()
   }
 
-  async #identity(handshake: Connection): Promise<WorkloadIdentity | Failure> {
-    const { view, clock } = this.#parts.pipeline
+  #orphaned({ pod, ip, identity }: Held): boolean {
+    if (!isNode(pod)) return false
+    const { hosts, view } = this.#parts.pipeline
+    return ![...identitiesAt(ip, hosts, view.current).values()].includes(identity.id)
+  }
+
+  async #presentation(handshake: Connection, ip: string): Promise<NodePresentation | Failure> {
+    const { identities, pipeline } = this.#parts
+    const { view, clock, hosts } = pipeline
     const { pod, signal } = handshake
+    if (isNode(pod)) return presentNode(ip, hosts, view.current, identities, clock.nowMs())
     const workload = await view.workload(pod.uid, LIMITS.workloadWaitMs, signal)
     if (workload === undefined) return { reason: 'unknown-workload', detail: pod.uid }
     handshake.destinationWorkload = workload
-    const id = identityOf(workload)
-    const identity = this.#parts.identities.get(id)
-    if (identity !== undefined && identity.notAfterMs > clock.nowMs()) return identity
-    const state = identity === undefined ? 'not issued yet' : 'expired'
-    return { reason: 'identity-unavailable', detail: `${id}: ${state}` }
+    const identity = usable(identities, identityOf(workload), clock.nowMs())
+    if ('reason' in identity) return identity
+    return { presentation: { kind: 'one', identity }, refusal: () => undefined }
   }
 
   #request(
-    pod: LocalPod,
-    { source, destination }: Connection,
-    local: Connection['destination'],
-    session: ServedSession,
+    { pod, source, destination }: Connection,
+    local: Address,
+    { peer, identity }: ServedSession,
     request: InboundRequest,
   ): void {
     const { pipeline } = this.#parts
     const connection = this.#begun(pod, { source, destination })
-    if (session.peer.kind === 'verified') {
-      connection.sourceIdentity = session.peer.id
-      connection.sourceWorkload = this.#namedBy(session.peer.id, source.ip)
+    connection.destinationIdentity = identity.id
+    if (peer.kind === 'verified') {
+      connection.sourceIdentity = peer.id
+      connection.sourceWorkload = clientNamed(pipeline.view.current, peer.id, source.ip)
     }
     request.onGone(() => connection.stop('downstream-reset', 'before an answer'))
     const refuse = (reason: Reason): void => request.refuse(REASONS[reason].hbone)
     const serve = (): Ending | Promise<Ending> => {
       if (!this.#full()) {
-        return serveInboundTunnel(connection, request, local, session.peer, pipeline)
+        const tunnel = { local, peer, identity: identity.id }
+        return serveInboundTunnel(connection, request, tunnel, pipeline)
       }
       const failure = overloaded()
       refuse(failure.reason)
       return { ...failure, sentBytes: 0, receivedBytes: 0 }
     }
     this.#run(connection, serve, () => refuse('internal'))
-  }
-
-  /** The workload at the peer's address, if its identity is the one that was proven. */
-  #namedBy(id: string, ip: string): Connection['sourceWorkload'] {
-    const tables = this.#parts.pipeline.view.current
-    const uid = tables?.workloadByIp.get(ip)
-    const workload = uid === undefined ? undefined : tables?.workloads.get(uid)
-    if (workload !== undefined && identityOf(workload) === id) return workload
-    const parts = parseSpiffeId(id)
-    return parts === undefined ? undefined : { namespace: parts.namespace }
   }
 
   #connection(pod: LocalPod, { remote, local }: Accepted): Connection {

@@ -8,6 +8,7 @@ import { REASONS } from '../../model/reason.ts'
 import type { Tables, TableWorkload } from '../../model/tables.ts'
 import { authorize } from '../../policy/authorize.ts'
 import type { Connection } from '../connection.ts'
+import { isLoopback } from '../host-workloads.ts'
 import { identityOf } from '../identity-of.ts'
 import type { SecurityCache } from '../security-cache.ts'
 import type { ByteStream } from '../stream/byte-stream.ts'
@@ -20,7 +21,7 @@ import {
   type Leg,
 } from './dial.ts'
 import { addressTowards, type Endpoint, pickEndpoint } from './endpoints.ts'
-import type { Route } from './route.ts'
+import type { Route } from './route-outcome.ts'
 
 export interface AttemptParts extends DialParts {
   readonly security: SecurityCache
@@ -36,6 +37,7 @@ export async function connectUpstream(
 ): Promise<Result<ByteStream, DialFailure>> {
   const { connection } = leg
   if (route.kind === 'passthrough') {
+    connection.path = 'passthrough'
     connection.attempts = 1
     return dialPlain(leg, connection.destination, parts)
   }
@@ -67,21 +69,22 @@ async function attempt(
   parts: AttemptParts,
 ): Promise<Dialled> {
   const { connection } = leg
-  const self = endpoint.workload.uid === connection.pod.uid
-  connection.endpoint = formatEndpoint(ip, endpoint.port)
+  const target = { ip: endpoint.asked ?? ip, port: endpoint.port }
+  connection.endpoint = formatEndpoint(target.ip, target.port)
   connection.destinationWorkload = endpoint.workload
-  connection.path = pathTo(endpoint, self)
-  const denied = judge(leg, endpoint, ip, self, parts)
+  connection.path = pathTo(endpoint, connection)
+  if (connection.path !== 'plaintext') connection.sourceIdentity = identityOf(leg.source)
+  const denied = judge(leg, endpoint, target.ip, parts)
   if (denied !== undefined) return err(denied)
-  if (connection.path !== 'tunnel') return dialPlain(leg, { ip, port: endpoint.port }, parts)
-  const dialled = await dialTunnel(leg, endpoint, ip, parts)
+  if (connection.path !== 'tunnel') return dialPlain(leg, target, parts)
+  const dialled = await dialTunnel(leg, endpoint.workload, { ip, target }, parts)
   if (dialled.ok) connection.destinationIdentity = identityOf(endpoint.workload)
   return dialled
 }
 
-function pathTo(endpoint: Endpoint, self: boolean): Connection['path'] {
-  if (self) return 'self'
-  return endpoint.workload.tunnel === 'none' ? 'plaintext' : 'tunnel'
+function pathTo({ workload }: Endpoint, { pod }: Connection): Connection['path'] {
+  if (workload.uid === pod.uid) return 'self'
+  return workload.tunnel === 'none' ? 'plaintext' : 'tunnel'
 }
 
 /** The destination's policies, so that a denied request never leaves. Undecided is left to it. */
@@ -89,13 +92,16 @@ function judge(
   { connection, source }: Leg,
   endpoint: Endpoint,
   ip: string,
-  self: boolean,
   parts: AttemptParts,
 ): DialFailure | undefined {
   const tables = parts.tables()
   const workload: TableWorkload = tables.workloads.get(endpoint.workload.uid) ?? endpoint.workload
   const facts: ConnectionFacts = {
-    peer: { kind: 'verified', id: identityOf(source), by: self ? 'kernel' : 'mtls' },
+    peer: {
+      kind: 'verified',
+      id: identityOf(source),
+      by: connection.path === 'self' ? 'kernel' : 'mtls',
+    },
     sourceIp: connection.source.ip,
     destinationIp: ip,
     destinationPort: endpoint.port,
@@ -109,6 +115,8 @@ function judge(
   return { reason: verdict.reason, detail: `${verdict.by}, judged at the source` }
 }
 
-function addressOf(connection: Connection, endpoint: Endpoint): string | undefined {
-  return addressTowards(endpoint.workload, connection.destination.ip, connection.pod)
+/** Where its tunnel or it is dialled: at the address asked for, unless only its own node is there. */
+function addressOf(connection: Connection, { workload, asked }: Endpoint): string | undefined {
+  if (asked !== undefined && !isLoopback(asked)) return asked
+  return addressTowards(workload, connection.destination.ip, connection.pod)
 }

@@ -6,17 +6,17 @@ import { errorText } from '../../base/mesh-error.ts'
 import type { Random } from '../../base/random.ts'
 import { err, ok, type Result } from '../../base/result.ts'
 import type { IdentityStore } from '../../identity/present/identity-store.ts'
+import { DELIVERY_MARK } from '../../kernel/abi.ts'
 import { type ConnectSpec, type Kernel, KernelError } from '../../kernel/kernel.ts'
 import { LIMITS } from '../../model/limits.ts'
 import type { Reason } from '../../model/reason.ts'
 import type { TableService, TableWorkload } from '../../model/tables.ts'
-import type { Connection } from '../connection.ts'
-import { identityOf } from '../identity-of.ts'
+import type { Address, Connection } from '../connection.ts'
+import { identityOf, serverNameOf } from '../identity-of.ts'
 import { type ByteStream, stopOf } from '../stream/byte-stream.ts'
 import { KEEP_ALIVE, type SocketStreams } from '../stream/socket-stream.ts'
 import { requestHeaders } from '../tunnel/headers.ts'
 import type { Tunnels } from '../tunnel/port.ts'
-import type { Endpoint } from './endpoints.ts'
 
 export interface DialParts {
   readonly kernel: Pick<Kernel, 'connect'>
@@ -41,11 +41,14 @@ export interface Leg {
   readonly connectTimeoutMs: number
 }
 
-/** A tunnel with the source workload's certificate, in its namespace; never plaintext instead. */
+/**
+ * A tunnel with the source workload's certificate, in its namespace; never plaintext instead. `ip`
+ * is where the peer's agent listens, `target` where the workload does.
+ */
 export async function dialTunnel(
   leg: Leg,
-  endpoint: Endpoint,
-  ip: string,
+  workload: TableWorkload,
+  { ip, target }: { readonly ip: string; readonly target: Address },
   parts: DialParts,
 ): Promise<Dialled> {
   const { connection, source, service } = leg
@@ -54,7 +57,7 @@ export async function dialTunnel(
     const state = identity === undefined ? 'not issued yet' : 'expired'
     return err({ reason: 'identity-unavailable', detail: `${identityOf(source)}: ${state}` })
   }
-  const expected = identityOf(endpoint.workload)
+  const expected = identityOf(workload)
   const opened = await parts.tunnels.open({
     from: connection.pod,
     identity,
@@ -63,8 +66,9 @@ export async function dialTunnel(
       port: LIMITS.hbonePort,
       expectedIdentities:
         service === undefined ? [expected] : [expected, ...service.subjectAltNames],
+      ...(workload.hostNetwork ? { serverName: serverNameOf(workload) } : {}),
     },
-    authority: formatEndpoint(ip, endpoint.port),
+    authority: formatEndpoint(target.ip, target.port),
     headers: requestHeaders(
       { source, client: connection.source, service: service?.hostname },
       parts.random,
@@ -74,13 +78,13 @@ export async function dialTunnel(
   return opened.ok ? ok(opened.value.stream) : opened
 }
 
-/** TCP from the pod's namespace: to endpoints outside the mesh, and to the caller itself. */
-export async function dialPlain(
-  leg: Leg,
-  to: { readonly ip: string; readonly port: number },
-  parts: DialParts,
-): Promise<Dialled> {
+/**
+ * TCP from the pod's namespace: to endpoints outside the mesh, and to the caller itself. In the
+ * node's namespace the latter needs the mark of a delivery, or it would meet the agent again.
+ */
+export async function dialPlain(leg: Leg, to: Address, parts: DialParts): Promise<Dialled> {
   const { connection, connectTimeoutMs } = leg
+  const delivery = connection.path === 'self' && connection.pod.hostNetwork
   return dialSocket(
     {
       address: to.ip,
@@ -88,6 +92,7 @@ export async function dialPlain(
       keepAlive: KEEP_ALIVE,
       timeoutMs: connectTimeoutMs,
       signal: connection.signal,
+      ...(delivery ? { mark: DELIVERY_MARK } : {}),
     },
     connection.pod.namespaceFd,
     parts,

@@ -15,6 +15,8 @@ export interface Endpoint {
   readonly workload: TableWorkload
   /** The port the workload serves at. */
   readonly port: number
+  /** The address of its node that was called, loopback included; absent: any of its own will do. */
+  readonly asked?: string
 }
 
 /** Choices by service and port, made on first use and kept while no workload changed. */

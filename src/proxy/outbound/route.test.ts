@@ -1,7 +1,9 @@
 import test from 'ava'
 import { pickWeighted } from '../../balancing/weighted.ts'
+import { manualClock } from '../../base/clock.ts'
 import { seededRandom } from '../../base/random.ts'
 import type { TableService } from '../../model/tables.ts'
+import { HostWorkloads } from '../host-workloads.ts'
 import { podOf, service, tablesOf, workload } from '../testing/world.ts'
 import { addressTowards, EndpointChoices, pickEndpoint } from './endpoints.ts'
 import { routeFor } from './route.ts'
@@ -27,7 +29,9 @@ function tables(services: readonly TableService[], registryOnly = false) {
 /** The route in a few words. */
 function words(services: readonly TableService[], ip: string, port: number, registryOnly = false) {
   const from = podOf(A)
-  const route = routeFor(tables(services, registryOnly), from, { ip, port }, new EndpointChoices())
+  const hosts = new HostWorkloads(() => undefined, manualClock())
+  const all = tables(services, registryOnly)
+  const route = routeFor(all, from, { ip, port }, new EndpointChoices(), hosts)
   if (route.kind === 'refused') return route.reason
   if (route.kind === 'passthrough') return `passthrough ${route.service?.name ?? '-'}`
   const endpoints = route.choice.items.map((item) => `${item.workload.name}:${item.port}`)

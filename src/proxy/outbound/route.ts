@@ -1,25 +1,17 @@
 // Decides what an outbound connection is for: a service, one workload, or something the mesh does
 // not know. By the captured address only, service first. Source: ztunnel `fetch_upstream`.
 
-import type { WeightedChoice } from '../../balancing/weighted.ts'
 import { type Cidr, cidrContains, parseCidr } from '../../base/cidr.ts'
 import { isV4, parseIp } from '../../base/ip.ts'
 import type { PersistentMap } from '../../base/persistent-map.ts'
 import type { LocalPod } from '../../model/messages.ts'
-import type { Reason } from '../../model/reason.ts'
 import type { TableService, Tables } from '../../model/tables.ts'
 import type { Address } from '../connection.ts'
+import { type HostWorkloads, isLoopback } from '../host-workloads.ts'
 import { isMeshPort } from '../mesh-ports.ts'
-import type { Endpoint, EndpointChoices } from './endpoints.ts'
-
-export type Route =
-  | {
-      readonly kind: 'endpoints'
-      readonly service: TableService | undefined
-      readonly choice: WeightedChoice<Endpoint>
-    }
-  | { readonly kind: 'passthrough'; readonly service: TableService | undefined }
-  | { readonly kind: 'refused'; readonly reason: Reason; readonly detail: string }
+import type { EndpointChoices } from './endpoints.ts'
+import { hostRoute } from './host-route.ts'
+import { type Route, refused, routeTo } from './route-outcome.ts'
 
 /** Reasons of a refusal: illegal-port, no-endpoint, outbound-refused. */
 export function routeFor(
@@ -27,6 +19,7 @@ export function routeFor(
   from: LocalPod,
   to: Address,
   choices: EndpointChoices,
+  hosts: HostWorkloads,
 ): Route {
   const own = isLoopback(to.ip) || from.addresses.includes(to.ip)
   if (own && isMeshPort(to.port)) {
@@ -40,10 +33,10 @@ export function routeFor(
     if (workload.tunnel === 'hbone' && isMeshPort(to.port)) {
       return refused('illegal-port', `port ${to.port} of ${workload.name}`)
     }
-    const endpoint = { workload, port: to.port }
-    const choice = { items: [endpoint], cumulative: [1] }
-    return { kind: 'endpoints', service: undefined, choice }
+    return routeTo({ workload, port: to.port })
   }
+  const shared = hostRoute(tables, from, to, hosts)
+  if (shared !== undefined) return shared
   if (tables.mesh.outboundTrafficPolicy === 'registry-only') {
     return refused('outbound-refused', 'no service or workload has this address')
   }
@@ -104,12 +97,4 @@ function sortedRanges(ranges: PersistentMap<string>): readonly Range[] {
   sorted.sort((a, b) => b.cidr.bits - a.cidr.bits)
   RANGES.set(ranges, sorted)
   return sorted
-}
-
-function isLoopback(ip: string): boolean {
-  return ip.startsWith('127.') || ip === '::1'
-}
-
-function refused(reason: Reason, detail: string): Route {
-  return { kind: 'refused', reason, detail }
 }

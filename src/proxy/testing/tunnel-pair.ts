@@ -55,7 +55,7 @@ export async function serveTunnels(
       void bench.transport
         .serve({
           fd: accepted.fd,
-          identity: held(bench.identities, SERVER_ID),
+          presentation: { kind: 'one', identity: held(bench.identities, SERVER_ID) },
           signal: new AbortController().signal,
           onRequest: (_session, request) => requests.push(request),
         })

@@ -87,8 +87,8 @@ export interface Mesh {
 
 export function tablesOf(version: number, mesh: Mesh): Tables {
   const services = mesh.services ?? []
-  const byIp = mesh.workloads.flatMap(({ uid, addresses }) =>
-    addresses.map((ip) => [ip, uid] as const),
+  const byIp = mesh.workloads.flatMap(({ uid, addresses, hostNetwork }) =>
+    hostNetwork ? [] : addresses.map((ip) => [ip, uid] as const),
   )
   const vips = services.flatMap(({ key, vips }) => vips.map((vip) => [vip, key] as const))
   return {

@@ -99,6 +99,14 @@ test('never shares a session between workloads, identities, peers or expectation
     {
       peer: { address: '10.0.0.2', port: 15_008, expectedIdentities: ['spiffe://b', 'spiffe://c'] },
     },
+    ...['h-1.weft', 'h-2.weft'].map((serverName) => ({
+      peer: {
+        address: '10.0.0.2',
+        port: 15_008,
+        expectedIdentities: ['spiffe://b'],
+        serverName,
+      },
+    })),
   ]
   const { pool, transport } = bench()
   for (const variant of variants) void pool.open(request(variant))

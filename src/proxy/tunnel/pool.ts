@@ -129,5 +129,6 @@ function keyOf({ from, identity, peer }: TunnelRequest): string {
   const expected = peer.expectedIdentities
   const names = expected.length > 1 ? [...expected].sort().join(',') : (expected[0] ?? '')
   const source = from.addresses.join(',')
-  return `${from.uid} ${source} ${identity.id} ${names} ${peer.address} ${peer.port}`
+  const server = `${peer.address} ${peer.port} ${peer.serverName ?? ''}`
+  return `${from.uid} ${source} ${identity.id} ${names} ${server}`
 }

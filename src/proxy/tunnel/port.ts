@@ -1,6 +1,7 @@
 // The seam for bytes between agents: what a tunnel implementation offers and what it asks for. The
 // pool and the pipeline know only this file, so that `node:http2` can give way to our own codec.
 import type { Result } from '../../base/result.ts'
+import type { Presentation } from '../../identity/present/accept-client.ts'
 import type { WorkloadIdentity } from '../../identity/present/identity-store.ts'
 import type { PeerIdentity } from '../../model/facts.ts'
 import type { LocalPod } from '../../model/messages.ts'
@@ -12,6 +13,8 @@ export interface TunnelPeer {
   readonly port: number
   /** The peer must prove one of these; none: it can never succeed. */
   readonly expectedIdentities: readonly string[]
+  /** Asks for one identity of several at the address; absent: no SNI. */
+  readonly serverName?: string
 }
 
 export interface TunnelRequest {
@@ -84,6 +87,8 @@ export interface InboundRequest {
 /** One session a peer opened with us. */
 export interface ServedSession {
   readonly peer: PeerIdentity
+  /** Whom the peer was shown. */
+  readonly identity: WorkloadIdentity
   readonly openStreams: number
   /** GOAWAY now; closes when the last stream has. */
   retire(): void
@@ -93,7 +98,7 @@ export interface ServedSession {
 export interface ServeSpec {
   /** Owned by the session from here on. */
   readonly fd: number
-  readonly identity: WorkloadIdentity
+  readonly presentation: Presentation<WorkloadIdentity>
   /** Ends the handshake; a session that is up is ended by `destroy`. */
   readonly signal: AbortSignal
   readonly onRequest: (session: ServedSession, request: InboundRequest) => void

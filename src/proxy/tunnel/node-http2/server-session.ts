@@ -8,6 +8,7 @@ import {
 } from 'node:http2'
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../../../base/clock.ts'
+import type { WorkloadIdentity } from '../../../identity/present/identity-store.ts'
 import type { PeerIdentity } from '../../../model/facts.ts'
 import { LIMITS } from '../../../model/limits.ts'
 import type { ByteStream } from '../../stream/byte-stream.ts'
@@ -23,8 +24,16 @@ const STREAM_ID_MAX = 2 ** 31 - 1
 /** How long a refused client may leave its half of the stream open. */
 const REFUSAL_LINGER_MS = 1_000
 
+/** A socket after its handshake, and who is at either end. */
+export interface SecuredSocket {
+  readonly socket: TLSSocket
+  readonly peer: PeerIdentity
+  readonly identity: WorkloadIdentity
+}
+
 export class ServerSession implements ServedSession {
   readonly peer: PeerIdentity
+  readonly identity: WorkloadIdentity
   readonly closed: Promise<void>
   readonly #session: ServerHttp2Session
   readonly #load: SessionLoad = { queuedBytes: 0, lost: false }
@@ -32,12 +41,12 @@ export class ServerSession implements ServedSession {
   #retired = false
 
   constructor(
-    socket: TLSSocket,
-    peer: PeerIdentity,
+    { socket, peer, identity }: SecuredSocket,
     clock: Clock,
     onRequest: (session: ServedSession, request: InboundRequest) => void,
   ) {
     this.peer = peer
+    this.identity = identity
     // Before http2's own listener, which ends the streams as if they had been cancelled.
     socket.prependListener('close', () => {
       this.#load.lost = true

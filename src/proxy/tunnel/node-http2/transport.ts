@@ -14,7 +14,6 @@ import { clientTlsOptions } from '../../../identity/present/tls-options.ts'
 import { type Kernel, KernelError } from '../../../kernel/kernel.ts'
 import { LIMITS } from '../../../model/limits.ts'
 import type { LocalPod } from '../../../model/messages.ts'
-import { parseSpiffeId } from '../../../model/spiffe-id.ts'
 import { stopOf } from '../../stream/byte-stream.ts'
 import { KEEP_ALIVE } from '../../stream/socket-stream.ts'
 import type {
@@ -71,19 +70,18 @@ export class NodeTunnels implements TunnelTransport {
     raw.setNoDelay(true)
     // A connection may break before TLS listens to it.
     raw.on('error', () => {})
-    const trustDomain = parseSpiffeId(spec.identity.id)?.trustDomain ?? ''
     raw.setKeepAlive(true, KEEP_ALIVE.idleS * 1_000)
     const cancel = (): void => void raw.destroy()
     spec.signal.addEventListener('abort', cancel)
     const accepted = await acceptClient(raw, {
-      identity: spec.identity,
-      expectation: { trustDomain, nowMs: clock.nowMs() },
+      presentation: spec.presentation,
+      nowMs: clock.nowMs(),
       reader: this.#reader,
       timeoutMs: LIMITS.handshakeTimeoutMs,
     })
     spec.signal.removeEventListener('abort', cancel)
     if (accepted.kind === 'refused') return err(accepted)
-    const session = new ServerSession(accepted.socket, accepted.peer, clock, spec.onRequest)
+    const session = new ServerSession(accepted, clock, spec.onRequest)
     return ok({ session, closed: session.closed })
   }
 
@@ -97,14 +95,13 @@ export class NodeTunnels implements TunnelTransport {
     const raw = new Socket({ fd, allowHalfOpen: false })
     raw.setNoDelay(true)
     raw.on('error', () => {})
-    const socket = connectTls({
-      ...clientTlsOptions(identity, {
-        expected: peer.expectedIdentities,
-        nowMs: () => clock.nowMs(),
-        reader: this.#reader,
-      }),
-      socket: raw,
-    })
+    const check = {
+      expected: peer.expectedIdentities,
+      nowMs: () => clock.nowMs(),
+      reader: this.#reader,
+    }
+    const options = clientTlsOptions(identity, check, peer.serverName)
+    const socket = connectTls({ ...options, socket: raw })
     return new Promise((resolve) => {
       let stage: 'tls' | 'h2' = 'tls'
       const settle = (result: Result<TunnelSession, TunnelFailure>): void => {
