@@ -4,6 +4,9 @@ import { existsSync, mkdirSync, readdirSync, rmdirSync, statfsSync, writeFileSyn
 import { dirname, join, relative } from 'node:path'
 import { errorText, MeshError } from '../base/mesh-error.ts'
 
+/** Where `weft run --host-network` makes cgroups, below the root. */
+export const HOSTS_SLICE = 'weft-hosts.slice'
+
 const CGROUP2_MAGIC = 0x63677270
 
 /** Makes the directories and moves this process, with all its threads, into a leaf. */
@@ -59,9 +62,9 @@ export function leaveAgentCgroup(leaf: string, cgroup2Root: string): void {
   }
 }
 
-/** Removes the agents' and the workloads' cgroups as far as they are empty. */
-export function removeCgroups(agentCgroup: string, workloadsCgroup: string): void {
-  for (const path of [agentCgroup, workloadsCgroup]) {
+/** Removes those of the mesh's own cgroups that are empty. */
+export function removeCgroups(...paths: readonly string[]): void {
+  for (const path of paths) {
     try {
       rmdirSync(path)
     } catch {

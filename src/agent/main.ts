@@ -12,7 +12,7 @@ import type { DatapathPaths } from '../kernel/datapath.ts'
 import { nativeKernel } from '../kernel/native.ts'
 import { AddressMemory } from './address-memory.ts'
 import { AuthorityWatch } from './authority-watch.ts'
-import { enterAgentCgroup, leaveAgentCgroup, removeCgroups } from './cgroups.ts'
+import { enterAgentCgroup, HOSTS_SLICE, leaveAgentCgroup, removeCgroups } from './cgroups.ts'
 import { ConfigSource } from './config-source.ts'
 import { IssueReport } from './issue-report.ts'
 import { LastGood } from './last-good.ts'
@@ -82,7 +82,8 @@ async function build(
   const leaf = enterAgentCgroup(options.agentCgroup, options.workloadsCgroup)
   steps.push((mode) => {
     leaveAgentCgroup(leaf, cgroup2)
-    if (mode === 'remove') removeCgroups(options.agentCgroup, options.workloadsCgroup)
+    if (mode !== 'remove') return
+    removeCgroups(options.agentCgroup, options.workloadsCgroup, join(cgroup2, HOSTS_SLICE))
   })
   const kernel = nativeKernel()
   const datapath = openDatapath({ kernel, log }, pathsOf(options))

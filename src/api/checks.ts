@@ -2,6 +2,7 @@
 // what would be.
 import { parseCidr } from '../base/cidr.ts'
 import { parseIp } from '../base/ip.ts'
+import { LIMITS } from '../model/limits.ts'
 
 export interface Check {
   test(value: unknown): boolean
@@ -11,11 +12,6 @@ export interface Check {
 
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
-
-/** What the kernel side compares: a socket's cgroup and those above it, names with an ending zero.
- * Source: bpf/include/limits.h. */
-const CGROUP_NAMES_MAX = 9
-const CGROUP_NAME_BYTES_MAX = 63
 
 const isText = (value: unknown): value is string => typeof value === 'string'
 const isInteger = (value: unknown, low: number, high: number): boolean =>
@@ -28,17 +24,18 @@ export function isDnsName(text: string): boolean {
 
 export const CGROUP_PATH_WORDS =
   'the path of one cgroup below the root of cgroup v2, such as system.slice/nginx.service: ' +
-  'no "/" in front, no ".", no "..", no wildcards, at most 9 names of at most 63 bytes'
+  `no "/" in front, no ".", no "..", no wildcards, at most ${LIMITS.cgroupNamesMax} names of at ` +
+  `most ${LIMITS.cgroupNameBytesMax} bytes`
 
 /** Path of one cgroup below the root: `system.slice/nginx.service`, without globs. */
 export function isCgroupPath(text: string): boolean {
   const names = text.split('/')
-  return names.length <= CGROUP_NAMES_MAX && names.every(isCgroupName)
+  return names.length <= LIMITS.cgroupNamesMax && names.every(isCgroupName)
 }
 
 function isCgroupName(name: string): boolean {
   const isPlain = /^[^\s*?[\]{}]+$/.test(name) && name !== '.' && name !== '..'
-  return isPlain && new TextEncoder().encode(name).length <= CGROUP_NAME_BYTES_MAX
+  return isPlain && new TextEncoder().encode(name).length <= LIMITS.cgroupNameBytesMax
 }
 
 /** Milliseconds of `10s`, `1h30m`, `250ms`, or of a number of milliseconds. */

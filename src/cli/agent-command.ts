@@ -4,6 +4,7 @@ import { existsSync, mkdirSync } from 'node:fs'
 import { availableParallelism, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
+import { HOSTS_SLICE, removeCgroups } from '../agent/cgroups.ts'
 import { openLog } from '../agent/logger.ts'
 import { type Agent, type StopMode, startAgent } from '../agent/main.ts'
 import type { AgentOptions } from '../agent/options.ts'
@@ -40,9 +41,10 @@ export function addAgentCommands(program: Command, exit: (code: number) => void)
   withAgentOptions(program.command('down'))
     .description('remove everything a stopped agent left in the kernel of this host')
     .action(async (flags: Flags) => {
-      const { options } = prepare(flags)
+      const { options, cgroup2 } = prepare(flags)
       const runs = await collectDeadRuns(options.stateDirectory)
       const removed = await removeLeftovers(options, openLog(options.logLevel, options.nodeName))
+      removeCgroups(join(cgroup2, HOSTS_SLICE))
       process.stdout.write(
         `removed ${removed} pinned objects below ${options.pins}, and what ${runs} dead ` +
           '`weft run` left\n',

@@ -1,13 +1,16 @@
 // `weft run -- PROGRAM`: starts a program as a workload of the mesh: cgroup, network namespace,
-// address, identity; and takes all of it away when the program ends.
+// address, identity; and takes all of it away when the program ends. With --host-network it stays
+// in the node's network, and is known by its cgroup.
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
+import { HOSTS_SLICE } from '../agent/cgroups.ts'
 import { machineFacts, unmetNeed } from '../agent/preflight.ts'
 import { MeshError } from '../base/mesh-error.ts'
 import { type Pool, parsePool } from './run/address-pool.ts'
+import { hostPlace } from './run/host-place.ts'
 import { parseServiceRequest, type ServiceRequest } from './run/registration.ts'
-import { runWorkload, type WorkloadRequest } from './run/workload.ts'
+import { type PodPlace, runWorkload, type WorkloadRequest } from './run/workload.ts'
 
 interface Flags {
   readonly config: string
@@ -22,6 +25,9 @@ interface Flags {
   readonly state: string
   readonly timeout: number
   readonly netns?: string
+  readonly hostNetwork?: boolean
+  readonly address?: string
+  readonly hostSlice?: string
 }
 
 const DEFAULT_POOL = '10.244.0.0/24'
@@ -52,15 +58,25 @@ export function addRunCommand(program: Command, exit: (code: number) => void): v
     .option('--watch <directory>', 'cgroup of the workloads (default: weft-workloads.slice)')
     .option('--state <directory>', "the agent's state directory", '/run/weft')
     .option('--netns <name>', 'name of its network namespace (default: weft-NODE-NAMESPACE-NAME)')
+    .option('--host-network', "stay in this node's network, without a namespace of its own")
+    .option(
+      '--address <ip>',
+      "with --host-network: the node's address for others (default: of the default route)",
+    )
+    .option(
+      '--host-slice <directory>',
+      'with --host-network: cgroup in which its own is made (default: weft-hosts.slice)',
+    )
     .option('--timeout <seconds>', 'how long to wait for the agent', Number, 30)
     .argument('<command...>', 'the program and its arguments, after --')
     .passThroughOptions()
     .action(async (command: string[], flags: Flags) =>
-      exit(await runWorkload(requestOf(flags, command))),
+      exit(await runWorkload(await requestOf(flags, command))),
     )
 }
 
-function requestOf(flags: Flags, command: readonly string[]): WorkloadRequest {
+async function requestOf(flags: Flags, command: readonly string[]): Promise<WorkloadRequest> {
+  requireFitting(flags)
   const facts = machineFacts()
   const unmet = unmetNeed(facts)
   if (unmet !== undefined || facts.cgroup2 === undefined) {
@@ -69,18 +85,49 @@ function requestOf(flags: Flags, command: readonly string[]): WorkloadRequest {
   return {
     configDirectory: resolve(flags.config),
     stateDirectory: resolve(flags.state),
-    workloadsCgroup: flags.watch ?? join(facts.cgroup2, 'weft-workloads.slice'),
+    place:
+      flags.hostNetwork === true
+        ? await hostPlace({
+            ...flags,
+            address: flags.address,
+            slice: flags.hostSlice ?? join(facts.cgroup2, HOSTS_SLICE),
+            cgroup2: facts.cgroup2,
+          })
+        : podPlace(flags, facts.cgroup2),
     nodeName: flags.node,
     namespace: flags.namespace,
     name: flags.name,
     serviceAccount: flags.serviceAccount,
     labels: flags.label,
     services: flags.service,
-    pools: flags.pool.length > 0 ? flags.pool : [defaultPool()],
-    netns: flags.netns,
     enrolTimeoutMs: flags.timeout * 1000,
     command,
   }
+}
+
+function podPlace(flags: Flags, cgroup2: string): PodPlace {
+  return {
+    kind: 'pod',
+    workloadsCgroup: flags.watch ?? join(cgroup2, 'weft-workloads.slice'),
+    pools: flags.pool.length > 0 ? flags.pool : [defaultPool()],
+    netns: flags.netns,
+  }
+}
+
+/** A flag that would be read over is a misunderstanding. */
+function requireFitting(flags: Flags): void {
+  const isHost = flags.hostNetwork === true
+  const given = {
+    '--pool': isHost && flags.pool.length > 0,
+    '--netns': isHost && flags.netns !== undefined,
+    '--watch': isHost && flags.watch !== undefined,
+    '--address': !isHost && flags.address !== undefined,
+    '--host-slice': !isHost && flags.hostSlice !== undefined,
+  }
+  const wrong = Object.entries(given).find(([, isWrong]) => isWrong)?.[0]
+  if (wrong === undefined) return
+  const when = isHost ? 'for workloads with a network of their own' : 'for --host-network'
+  throw new MeshError('run.flags', `${wrong} is ${when}: leave one of the two out`)
 }
 
 function defaultPool(): Pool {

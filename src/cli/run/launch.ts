@@ -19,31 +19,24 @@ export interface Launched {
   readonly ended: Promise<number>
 }
 
+/** Without a `networkNamespace` the program stays in that of this process. */
 export function launch(
-  networkNamespace: string,
+  networkNamespace: string | undefined,
   cgroup: string,
   command: readonly string[],
 ): Launched {
   mkdirSync(cgroup, { recursive: true })
-  const child = spawn(
-    'nsenter',
-    [
-      `--net=/run/netns/${networkNamespace}`,
-      '--',
-      'sh',
-      '-c',
-      GATE,
-      'weft-run',
-      cgroup,
-      ...command,
-    ],
-    { stdio: ['inherit', 'inherit', 'inherit', 'pipe'] },
-  )
+  const gated = ['sh', '-c', GATE, 'weft-run', cgroup, ...command]
+  const [program = '', ...args] =
+    networkNamespace === undefined
+      ? gated
+      : ['nsenter', `--net=/run/netns/${networkNamespace}`, '--', ...gated]
+  const child = spawn(program, args, { stdio: ['inherit', 'inherit', 'inherit', 'pipe'] })
   const gate = child.stdio[3] as Writable
   gate.on('error', () => {}) // the child may be gone; its exit tells
   const ended = new Promise<number>((resolve, reject) => {
     child.on('error', (error) =>
-      reject(new MeshError('run.launch', `cannot start nsenter: ${error.message}`)),
+      reject(new MeshError('run.launch', `cannot start ${program}: ${error.message}`)),
     )
     child.on('exit', (code, signal) => resolve(code ?? 128 + signalNumber(signal)))
   })

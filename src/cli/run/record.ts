@@ -16,7 +16,9 @@ export interface RunRecord {
   readonly nodeName: string
   readonly configDirectory: string
   readonly cgroup: string
-  readonly network: PodNetwork
+  /** Absent on the host network. */
+  readonly network?: PodNetwork
+  /** Claimed from pools; given back with the run. */
   readonly addresses: readonly string[]
   /** Names of services. */
   readonly services: readonly string[]
@@ -59,8 +61,10 @@ export async function undoRun(state: string, record: RunRecord): Promise<void> {
   await markVanishes(mark, LEAVE_TIMEOUT_MS)
   // A dead agent takes none back, and the next run of this name must not believe it.
   rmSync(mark, { force: true })
-  removeNetwork(record.network)
-  removeBridgeIfUnused()
+  if (record.network !== undefined) {
+    removeNetwork(record.network)
+    removeBridgeIfUnused()
+  }
   for (const address of record.addresses) releaseAddress(addressDirectory(state), address)
   rmSync(recordFile(state, record), { force: true })
 }

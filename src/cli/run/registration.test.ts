@@ -27,6 +27,7 @@ const request = (name: string, more: Partial<RunRequest> = {}): RunRequest => ({
   labels: {},
   nodeName: 'one',
   cgroup: `shop_${name}`,
+  hostNetwork: false,
   addresses: ['10.44.0.2'],
   services: [{ name: 'web', port: 80, targetPort: 8080, protocol: 'tcp' }],
   ...more,
@@ -45,6 +46,27 @@ test('a service keeps its address while any workload runs it, and goes with the 
   t.true(existsSync(file))
   unregister(directory, { ...request('b', { nodeName: 'two' }), services: ['web'] })
   t.false(existsSync(file))
+})
+
+test('a workload on the host network is a WorkloadEntry, and an endpoint like any other', (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'weft-run-'))
+  t.teardown(() => rmSync(directory, { recursive: true }))
+  const host = request('a', { hostNetwork: true, cgroup: 'weft-hosts.slice/shop_a' })
+  register(directory, host)
+  const { kind, metadata, spec } = parse(
+    readFileSync(join(directory, 'run/one/shop_a.yaml'), 'utf8'),
+  )
+  t.is(kind, 'WorkloadEntry')
+  t.deepEqual(metadata.annotations, {
+    'weft.dev/node': 'one',
+    'weft.dev/cgroup': 'weft-hosts.slice/shop_a',
+  })
+  t.like(spec, { address: '10.44.0.2', serviceAccount: 'a' })
+  const service = join(directory, 'run/services/shop_web.yaml')
+  const { selector } = parse(readFileSync(service, 'utf8')).spec
+  t.like(metadata.labels, selector)
+  unregister(directory, { ...host, services: ['web'] })
+  t.false(existsSync(service))
 })
 
 test('refuses the same service with other ports', (t) => {

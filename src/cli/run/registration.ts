@@ -1,5 +1,5 @@
-// How `weft run` makes a workload known: it writes the Pod, and the Services asked for, into the
-// mesh's configuration directory, where every agent of the mesh reads them.
+// How `weft run` makes a workload known: it writes the Pod or the WorkloadEntry, and the Services
+// asked for, into the mesh's configuration directory, where every agent of the mesh reads them.
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parse, stringify } from 'yaml'
@@ -20,7 +20,10 @@ export interface RunRequest {
   readonly serviceAccount: string
   readonly labels: Readonly<Record<string, string>>
   readonly nodeName: string
+  /** Below the watched cgroup; on the host network below the root of cgroup v2. */
   readonly cgroup: string
+  /** It shares this node's network, and has no pod. */
+  readonly hostNetwork: boolean
   readonly addresses: readonly string[]
   readonly services: readonly ServiceRequest[]
 }
@@ -41,10 +44,7 @@ export function parseServiceRequest(text: string): ServiceRequest | undefined {
 }
 
 export function podResource(request: RunRequest): object {
-  const labels = { app: request.name, ...request.labels }
-  for (const service of request.services) {
-    Object.assign(labels, { [serviceLabel(service.name)]: 'true' })
-  }
+  const labels = labelsOf(request)
   return {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -62,6 +62,29 @@ export function podResource(request: RunRequest): object {
       conditions: [{ type: 'Ready', status: 'True' }],
     },
   }
+}
+
+/** `ports` are its own beside those that services lead to. */
+export function hostResource(
+  request: RunRequest,
+  ports: Readonly<Record<string, number>> = {},
+): object {
+  return {
+    apiVersion: 'networking.istio.io/v1',
+    kind: 'WorkloadEntry',
+    metadata: {
+      name: request.name,
+      namespace: request.namespace,
+      labels: labelsOf(request),
+      annotations: { 'weft.dev/node': request.nodeName, 'weft.dev/cgroup': request.cgroup },
+    },
+    spec: { address: request.addresses[0], serviceAccount: request.serviceAccount, ports },
+  }
+}
+
+function labelsOf(request: RunRequest): Readonly<Record<string, string>> {
+  const served = request.services.map(({ name }) => [serviceLabel(name), 'true'])
+  return { app: request.name, ...request.labels, ...Object.fromEntries(served) }
 }
 
 export function serviceResource(
@@ -100,7 +123,8 @@ export function register(
   for (const [name, ports] of Map.groupBy(request.services, (service) => service.name)) {
     addresses.set(name, registerService(root, request.namespace, name, ports))
   }
-  writeWhole(podFile(root, request), stringify(podResource(request)))
+  const workload = request.hostNetwork ? hostResource(request) : podResource(request)
+  writeWhole(podFile(root, request), stringify(workload))
   return addresses
 }
 

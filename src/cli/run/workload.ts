@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { markName } from '../../agent/enrolment-marks.ts'
 import { MeshError } from '../../base/mesh-error.ts'
 import { claimAddress, type Pool } from './address-pool.ts'
+import { requireNoConflict } from './conflicts.ts'
 import { type Launched, launch, markAppears } from './launch.ts'
 import { ensureBridge, makeNetwork, podNetwork } from './network.ts'
 import {
@@ -15,20 +16,36 @@ import {
   undoRun,
   updateRecord,
 } from './record.ts'
-import { register, type ServiceRequest } from './registration.ts'
+import { type RunRequest, register, type ServiceRequest } from './registration.ts'
+
+/** Where a workload lives that has a network of its own. */
+export interface PodPlace {
+  readonly kind: 'pod'
+  readonly workloadsCgroup: string
+  readonly pools: readonly Pool[]
+  readonly netns: string | undefined
+}
+
+/** Where one lives that shares the node's. */
+export interface HostPlace {
+  readonly kind: 'host'
+  /** Of the node. */
+  readonly address: string
+  /** Absolute path of its cgroup, and the same below the root of cgroup v2. */
+  readonly cgroup: string
+  readonly cgroupBelowRoot: string
+}
 
 export interface WorkloadRequest {
   readonly configDirectory: string
   readonly stateDirectory: string
-  readonly workloadsCgroup: string
+  readonly place: PodPlace | HostPlace
   readonly nodeName: string
   readonly namespace: string
   readonly name: string
   readonly serviceAccount: string
   readonly labels: Readonly<Record<string, string>>
   readonly services: readonly ServiceRequest[]
-  readonly pools: readonly Pool[]
-  readonly netns: string | undefined
   readonly enrolTimeoutMs: number
   readonly command: readonly string[]
 }
@@ -40,25 +57,22 @@ export async function runWorkload(request: WorkloadRequest): Promise<number> {
   const state = request.stateDirectory
   await collectDeadRuns(state)
   const interruption = new Interruption()
-  let record = firstRecord(request)
-  claimRecord(state, record)
+  const first = firstRecord(request)
+  claimRecord(state, first)
+  // What is taken away in the end is what was written down last.
+  let record = first
+  const note = (next: RunRecord): void => {
+    record = next
+    updateRecord(state, next)
+  }
   try {
-    const addresses = request.pools.map((pool) => ({
-      pool,
-      address: claimAddress(pool, record.name, addressDirectory(state), process.pid),
-    }))
-    record = { ...record, addresses: addresses.map(({ address }) => address) }
-    updateRecord(state, record)
-    ensureBridge(request.pools)
-    makeNetwork(record.network, addresses)
-    const cgroup = markName(request.namespace, request.name)
-    const services = register(request.configDirectory, {
-      ...request,
-      addresses: record.addresses,
-      cgroup,
-    })
-    tellAddresses(request, record, services)
-    const launched = launch(record.network.namespace, record.cgroup, request.command)
+    const { place } = request
+    const made =
+      place.kind === 'pod' ? makePod(request, place, first, note) : hostRun(request, place)
+    if (place.kind === 'host') await requireNoConflict(request.configDirectory, made)
+    const services = register(request.configDirectory, made)
+    tellAddresses(made, services)
+    const launched = launch(record.network?.namespace, record.cgroup, request.command)
     interruption.tell(launched)
     await enrolled(request, launched)
     launched.open()
@@ -69,16 +83,46 @@ export async function runWorkload(request: WorkloadRequest): Promise<number> {
   }
 }
 
+/** Addresses, bridge and namespace. */
+function makePod(
+  request: WorkloadRequest,
+  place: PodPlace,
+  first: RunRecord,
+  note: (record: RunRecord) => void,
+): RunRequest {
+  const directory = addressDirectory(request.stateDirectory)
+  const claimed = place.pools.map((pool) => ({
+    pool,
+    address: claimAddress(pool, first.name, directory, process.pid),
+  }))
+  const addresses = claimed.map(({ address }) => address)
+  note({ ...first, addresses })
+  ensureBridge(place.pools)
+  if (first.network !== undefined) makeNetwork(first.network, claimed)
+  const cgroup = markName(request.namespace, request.name)
+  return { ...request, hostNetwork: false, addresses, cgroup }
+}
+
+function hostRun(request: WorkloadRequest, { address, cgroupBelowRoot }: HostPlace): RunRequest {
+  return { ...request, hostNetwork: true, addresses: [address], cgroup: cgroupBelowRoot }
+}
+
 function firstRecord(request: WorkloadRequest): RunRecord {
-  const { namespace, name, nodeName, configDirectory } = request
+  const { namespace, name, nodeName, configDirectory, place } = request
+  const where =
+    place.kind === 'pod'
+      ? {
+          cgroup: join(place.workloadsCgroup, markName(namespace, name)),
+          network: podNetwork(nodeName, namespace, name, place.netns),
+        }
+      : { cgroup: place.cgroup }
   return {
     pid: process.pid,
     namespace,
     name,
     nodeName,
     configDirectory,
-    cgroup: join(request.workloadsCgroup, markName(namespace, name)),
-    network: podNetwork(nodeName, namespace, name, request.netns),
+    ...where,
     addresses: [],
     services: [...new Set(request.services.map((service) => service.name))],
   }
@@ -86,11 +130,11 @@ function firstRecord(request: WorkloadRequest): RunRecord {
 
 /** There are no names to call yet. On standard error: the other stream is the program's. */
 function tellAddresses(
-  { namespace, name, services }: WorkloadRequest,
-  { addresses }: RunRecord,
+  { namespace, name, services, addresses, hostNetwork }: RunRequest,
   virtual: ReadonlyMap<string, string>,
 ): void {
-  const lines = [`${namespace}/${name} has the address ${addresses.join(' and ')}`]
+  const has = hostNetwork ? "shares the node's address" : 'has the address'
+  const lines = [`${namespace}/${name} ${has} ${addresses.join(' and ')}`]
   for (const service of services) {
     const address = virtual.get(service.name)
     lines.push(`service ${namespace}/${service.name} is at ${address} port ${service.port}`)
