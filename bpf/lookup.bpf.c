@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-/* Steers connections that reach a pod to a worker, without NAT, and lets pass what the kernel
- * vouches for. Attached to each pod's network namespace. Fails closed: no worker, no connection. */
+/* Steers connections that reach a pod, or a host-network workload, to a worker, without NAT, and
+ * lets pass what the kernel vouches for. weft_lookup is attached to each pod's network namespace,
+ * weft_lookup_host to the node's. Fails closed: no worker, no connection. */
 #include "include/maps/base.h"
 #include "include/maps/capture.h"
+#include "include/maps/hosts.h"
+#include "include/maps/origins.h"
 #include "include/maps/sockets.h"
 #include "lib/address.h"
+#include "lib/ports.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -67,10 +71,11 @@ static __always_inline bool assign(struct bpf_sk_lookup *ctx, const struct weft_
 	return !failed;
 }
 
+/* `ip` names the listeners: a pod's address, or every address for the node's. */
 static __always_inline int to_worker(struct bpf_sk_lookup *ctx, const struct weft_tuple *tuple,
-				     __u16 class)
+				     const struct weft_ip *ip, __u16 class)
 {
-	struct weft_listener_key key = { .ip = tuple->destination, .class = class };
+	struct weft_listener_key key = { .ip = *ip, .class = class };
 	__u32 *remembered = bpf_map_lookup_elem(&weft_choices, tuple);
 	__u32 tries, excluded = 0, start, worker;
 
@@ -136,14 +141,58 @@ int weft_lookup(struct bpf_sk_lookup *ctx)
 	own = ip_equal(&tuple.source, &tuple.destination);
 	if (is_capture_port(port)) {
 		if (own)
-			return to_worker(ctx, &tuple, WEFT_CLASS_OUTBOUND);
+			return to_worker(ctx, &tuple, &tuple.destination, WEFT_CLASS_OUTBOUND);
 		count(WEFT_COUNT_CAPTURE_FOREIGN);
 		return SK_DROP;
 	}
 	if (port == WEFT_HBONE_PORT)
-		return to_worker(ctx, &tuple, WEFT_CLASS_HBONE);
+		return to_worker(ctx, &tuple, &tuple.destination, WEFT_CLASS_HBONE);
 	/* Packets to the pod's own address report its device, not lo. */
 	if (own || LOOK(ctx, ingress_ifindex) == LOOPBACK_IFINDEX)
 		return SK_PASS;
-	return to_worker(ctx, &tuple, WEFT_CLASS_PLAINTEXT);
+	return to_worker(ctx, &tuple, &tuple.destination, WEFT_CLASS_PLAINTEXT);
+}
+
+/* Only the very connection that `connect` sent here has an original destination. */
+static __always_inline bool is_captured(const struct weft_tuple *tuple)
+{
+	struct weft_config *settings = config();
+	struct weft_origin_key key = { .tuple = *tuple };
+
+	if (!settings)
+		return false;
+	key.netns = settings->node_netns;
+	return bpf_map_lookup_elem(&weft_origins, &key);
+}
+
+/* The node has services that are not in the mesh, by which it is administered: what is not for a
+ * workload passes, whatever has become of the agent. */
+static __always_inline __u16 class_on_node(const struct weft_tuple *tuple)
+{
+	__u16 port = bpf_ntohs(tuple->destination_port);
+
+	if (is_capture_port(port) && is_captured(tuple))
+		return WEFT_CLASS_OUTBOUND;
+	if (port == WEFT_HBONE_PORT)
+		return WEFT_CLASS_HBONE;
+	return port_owner(&tuple->destination, port) ? WEFT_CLASS_PLAINTEXT : 0;
+}
+
+SEC("sk_lookup")
+int weft_lookup_host(struct bpf_sk_lookup *ctx)
+{
+	struct weft_tuple tuple = {};
+	struct weft_ip every;
+	__u16 class;
+
+	if (LOOK(ctx, protocol) != IPPROTO_TCP)
+		return SK_PASS;
+	tuple_of_packet(ctx, &tuple);
+	if (bpf_map_lookup_elem(&weft_attest, &tuple))
+		return SK_PASS;
+	class = class_on_node(&tuple);
+	if (!class)
+		return SK_PASS;
+	every = every_address(&tuple.destination);
+	return to_worker(ctx, &tuple, &every, class);
 }

@@ -3,16 +3,19 @@
  * names those to end where the kernel cannot end them from inside. The iterators see the namespace
  * of whoever opens them. */
 #include "include/maps/base.h"
+#include "include/maps/hosts.h"
 #include "include/maps/listening.h"
 #include "include/maps/sockets.h"
 #include "lib/cgroup.h"
 #include "lib/doom.h"
 #include "lib/ending.h"
+#include "lib/host.h"
+#include "lib/listeners.h"
 #include "lib/sock.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* The pod being enrolled. Writer: agent, one enrolment at a time. Reader: the tagging programs. */
+/* The pod or host-network workload being enrolled or withdrawn. Writer: agent, one enrolment at a time. Reader: the tagging programs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -78,7 +81,15 @@ static __always_inline struct weft_tagging *tagging(void)
 	return bpf_map_lookup_elem(&weft_tagging, &zero);
 }
 
-/* Notices a listener that LISTEN_CB was not there to see, and asks to be told of its end. */
+/* Asks to be told of the socket's end. */
+static __always_inline bool watch_end(struct tcp_sock *tcp)
+{
+	int flags = BPF_SOCK_OPS_STATE_CB_FLAG;
+
+	return !bpf_setsockopt(tcp, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+}
+
+/* Notices a listener that LISTEN_CB was not there to see. */
 static __always_inline void adopt_listener(struct tcp_sock *tcp, __u64 netns)
 {
 	struct weft_listening_key key = {
@@ -86,11 +97,10 @@ static __always_inline void adopt_listener(struct tcp_sock *tcp, __u64 netns)
 		.port = BPF_CORE_READ((struct sock *)tcp, __sk_common.skc_num),
 		.family = BPF_CORE_READ((struct sock *)tcp, __sk_common.skc_family),
 	};
-	int flags = BPF_SOCK_OPS_STATE_CB_FLAG;
 
 	if (BPF_CORE_READ(tcp, bpf_sock_ops_cb_flags) & BPF_SOCK_OPS_STATE_CB_FLAG)
 		return;
-	if (!bpf_setsockopt(tcp, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags)))
+	if (watch_end(tcp))
 		listening_add(&key);
 }
 
@@ -129,6 +139,79 @@ int weft_tag_tcp(struct bpf_iter__tcp *ctx)
 	record = bpf_sk_storage_get(&weft_socks, tcp, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (record && (record->kind == 0 || record->kind == WEFT_SOCK_PASS))
 		record->kind = WEFT_SOCK_INHERITED;
+	return 0;
+}
+
+static __always_inline bool is_of_workload(struct tcp_sock *tcp, __u32 workload)
+{
+	struct tcp_sock *copy = tcp;
+	struct weft_host host = {};
+	struct sock *sk = 0;
+
+	if (bpf_probe_read_kernel(&sk, sizeof(sk), &copy))
+		return false;
+	return host_of(sk, &host) && host.workload == workload;
+}
+
+/* Connections of the node with itself are not the mesh's, unless one of its workloads serves them:
+ * then they are of before, and nobody knows who calls. */
+static __always_inline bool stays_on_node(const struct weft_tagging *host,
+					  const struct weft_tuple *tuple)
+{
+	return stays_inside(host, tuple) &&
+	       !port_owner(&tuple->destination, bpf_ntohs(tuple->destination_port)) &&
+	       !port_owner(&tuple->source, bpf_ntohs(tuple->source_port));
+}
+
+/* The sockets of one workload among those of the node. */
+SEC("iter/tcp")
+int weft_tag_host(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+	struct weft_tagging *host = tagging();
+	struct weft_tuple tuple = {};
+	struct weft_sock *record;
+	struct tcp_sock *tcp;
+	bool listens;
+
+	if (!common || !host)
+		return 0;
+	tcp = bpf_skc_to_tcp_sock(common);
+	if (!tcp || !is_of_workload(tcp, host->workload))
+		return 0;
+	listens = BPF_CORE_READ((struct sock *)tcp, __sk_common.skc_state) == BPF_TCP_LISTEN;
+	sock_tuple((struct sock *)tcp, &tuple);
+	if (!listens && stays_on_node(host, &tuple))
+		return 0;
+	record = bpf_sk_storage_get(&weft_socks, tcp, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!record || record->kind != 0)
+		return 0;
+	if (!listens) {
+		record->kind = WEFT_SOCK_INHERITED;
+		record->source = host->workload;
+	} else if (watch_end(tcp)) {
+		listener_claim((struct sock *)tcp, record, host->workload);
+	}
+	return 0;
+}
+
+/* The workload is withdrawn: its listeners serve nobody's ports any more. */
+SEC("iter/tcp")
+int weft_release_host(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+	struct weft_tagging *host = tagging();
+	struct weft_sock *record;
+	struct tcp_sock *tcp;
+
+	if (!common || !host || BPF_CORE_READ(common, skc_state) != BPF_TCP_LISTEN)
+		return 0;
+	tcp = bpf_skc_to_tcp_sock(common);
+	if (!tcp)
+		return 0;
+	record = bpf_sk_storage_get(&weft_socks, tcp, 0, 0);
+	if (record && record->kind == WEFT_SOCK_LISTENS && record->source == host->workload)
+		listener_release(record);
 	return 0;
 }
 

@@ -8,28 +8,17 @@
 #include "include/maps/hosts.h"
 #include "include/maps/listening.h"
 #include "include/maps/origin.h"
+#include "include/maps/origins.h"
 #include "include/maps/pods.h"
 #include "include/maps/sockets.h"
 #include "lib/cgroup.h"
 #include "lib/ending.h"
+#include "lib/host.h"
+#include "lib/listeners.h"
 #include "lib/sockops.h"
+#include "lib/vouch.h"
 
 char LICENSE[] SEC("license") = "GPL";
-
-/* Original destinations between a captured connect() and its accept. Writer: track of workloads,
- * before the SYN; removed by track of the agent when established, and by the client's close.
- * LRU: if an entry is evicted its connection is refused, never misdirected. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, WEFT_ORIGINS_MAX);
-	__type(key, struct weft_origin_key);
-	__type(value, struct weft_origin);
-} weft_origins SEC(".maps");
-
-static __always_inline void watch_states(struct bpf_sock_ops *ctx)
-{
-	bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
-}
 
 /* ---- workloads ---- */
 
@@ -54,70 +43,54 @@ static __always_inline void forget_origin(struct bpf_sock_ops *ctx)
 	bpf_map_delete_elem(&weft_origins, &key);
 }
 
-static __always_inline bool attest(struct bpf_sock_ops *ctx, const struct weft_attest *statement)
+static __always_inline void direct_starts(struct bpf_sock_ops *ctx, struct weft_sock *record)
 {
-	struct weft_tuple tuple = {};
+	struct weft_attest statement = {
+		.kind = WEFT_ATTEST_DIRECT,
+		.cookie = bpf_get_socket_cookie(ctx),
+		.version = record->version,
+		.source = record->source,
+		.destination = record->destination,
+	};
 
-	tuple_of_client(ctx, &tuple);
-	if (!bpf_map_update_elem(&weft_attest, &tuple, statement, BPF_ANY))
-		return true;
-	count(WEFT_COUNT_ATTEST_FAILED);
-	return false;
+	if (!has_own_address(ctx) || !reaches_enrolled(ctx, record->destination) ||
+	    !attest(ctx, &statement))
+		record->kind = WEFT_SOCK_REFUSED;
 }
 
-/* A program may bind to any address, but is vouched for under its own only: under another's,
- * whoever has that one could connect in its stead. */
-static __always_inline bool has_own_address(struct bpf_sock_ops *ctx)
+/* A workload of the node that calls itself. What nobody vouches for is captured as plaintext. */
+static __always_inline void own_call_starts(struct bpf_sock_ops *ctx, struct weft_sock *record)
 {
-	__u64 netns = bpf_get_netns_cookie(ctx);
-	struct weft_pod *pod = bpf_map_lookup_elem(&weft_pods, &netns);
-	struct weft_tuple tuple = {};
+	struct weft_attest statement = {
+		.kind = WEFT_ATTEST_DIRECT,
+		.cookie = bpf_get_socket_cookie(ctx),
+		.source = record->source,
+		.destination = record->source,
+	};
 
-	tuple_of_client(ctx, &tuple);
-	return pod && (ip_equal(&tuple.source, &pod->ip4) || ip_equal(&tuple.source, &pod->ip6));
-}
-
-/* Asked again, because the destination may have been withdrawn since the connect() was decided.
- * Here the socket is among those a sweep sees, so none slips between the two. */
-static __always_inline bool reaches_enrolled(struct bpf_sock_ops *ctx, __u32 workload)
-{
-	struct weft_tuple tuple = {};
-
-	tuple_of_client(ctx, &tuple);
-	return is_enrolled_at(workload, &tuple.destination);
-}
-
-/* Only the entry of this very socket: its tuple may already be another's. */
-static __always_inline void withdraw_attest(struct bpf_sock_ops *ctx)
-{
-	struct weft_attest *found;
-	struct weft_tuple tuple = {};
-
-	tuple_of_client(ctx, &tuple);
-	found = bpf_map_lookup_elem(&weft_attest, &tuple);
-	if (found && found->cookie == bpf_get_socket_cookie(ctx))
-		bpf_map_delete_elem(&weft_attest, &tuple);
+	if (!reaches_own_port(ctx, record->source))
+		return;
+	watch_states(ctx);
+	attest(ctx, &statement);
 }
 
 /* The source port is fixed, the SYN not sent. */
 static __always_inline void client_starts(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
 	struct weft_sock *record = bpf_sk_storage_get(&weft_socks, sk, 0, 0);
-	struct weft_attest statement = { .kind = WEFT_ATTEST_DIRECT };
 
-	if (!record || (record->kind != WEFT_SOCK_AGENT && record->kind != WEFT_SOCK_DIRECT))
+	if (!record || record->kind == 0 || record->kind == WEFT_SOCK_PROBE)
+		return probe_starts(ctx, sk);
+	if (record->kind == WEFT_SOCK_PASS)
+		return record->destination ? own_call_starts(ctx, record) : probe_starts(ctx, sk);
+	if (record->kind != WEFT_SOCK_AGENT && record->kind != WEFT_SOCK_DIRECT)
 		return;
 	record->started_ns = bpf_ktime_get_ns();
 	watch_states(ctx);
 	if (record->kind == WEFT_SOCK_AGENT)
-		return keep_origin(ctx, record);
-	statement.cookie = bpf_get_socket_cookie(ctx);
-	statement.version = record->version;
-	statement.source = record->source;
-	statement.destination = record->destination;
-	if (!has_own_address(ctx) || !reaches_enrolled(ctx, record->destination) ||
-	    !attest(ctx, &statement))
-		record->kind = WEFT_SOCK_REFUSED;
+		keep_origin(ctx, record);
+	else
+		direct_starts(ctx, record);
 }
 
 static __always_inline void client_established(struct bpf_sock *sk)
@@ -136,7 +109,7 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx, struct 
 
 	tuple_of_server(ctx, &tuple);
 	statement = bpf_map_lookup_elem(&weft_attest, &tuple);
-	if (!statement)
+	if (!statement || !may_take(ctx, &tuple))
 		return;
 	record = bpf_sk_storage_get(&weft_socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (record) {
@@ -188,6 +161,8 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx, struct bpf_s
 		return;
 	if (record->kind == WEFT_SOCK_AGENT)
 		return forget_origin(ctx);
+	if (record->kind == WEFT_SOCK_PROBE || record->kind == WEFT_SOCK_PASS)
+		return withdraw_attest(ctx);
 	if (record->kind != WEFT_SOCK_DIRECT && record->kind != WEFT_SOCK_REFUSED)
 		return;
 	if (!record->started_ns)
@@ -207,31 +182,53 @@ static __always_inline void listening_key(struct bpf_sock_ops *ctx, struct weft_
 }
 
 /* The agent's listeners in a pod are not the pod's. */
-static __always_inline bool of_agent(struct bpf_sock *sk)
+static __always_inline bool of_agent(struct sock *sk)
 {
 	struct weft_config *settings = config();
-	struct sock *full = (struct sock *)bpf_skc_to_tcp_sock(sk);
 
-	return full && settings &&
-	       sock_below(full, settings->agent_level, settings->agent_cgroup);
+	return settings && sock_below(sk, settings->agent_level, settings->agent_cgroup);
+}
+
+/* A pod's, or one of the node's that is not known yet; programs of the node are only watched where
+ * they are workloads. */
+static __always_inline bool is_watched(struct sock *sk)
+{
+	struct weft_config *settings = config();
+
+	return settings && sock_below(sk, settings->workloads_level, settings->workloads_cgroup);
 }
 
 static __always_inline void listener_opened(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
+	struct sock *kernel = kernel_sock(sk);
 	struct weft_listening_key key;
+	struct weft_host host = {};
+	struct weft_sock *record;
 
-	if (of_agent(sk))
+	if (!kernel || of_agent(kernel))
+		return;
+	if (is_watched(kernel)) {
+		watch_states(ctx);
+		listening_key(ctx, &key);
+		listening_add(&key);
+	}
+	if (!is_on_node(ctx) || !host_of(kernel, &host) || !host.workload)
 		return;
 	watch_states(ctx);
-	listening_key(ctx, &key);
-	listening_add(&key);
+	record = bpf_sk_storage_get(&weft_socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (record)
+		listener_claim(kernel, record, host.workload);
 }
 
 /* An open that races with the last close may be missed; discovery, not enforcement, reads this. */
-static __always_inline void listener_closed(struct bpf_sock_ops *ctx)
+static __always_inline void listener_closed(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
+	struct weft_sock *record = bpf_sk_storage_get(&weft_socks, sk, 0, 0);
 	struct weft_listening_key key;
 	__u32 *listeners;
+
+	if (record && record->kind == WEFT_SOCK_LISTENS)
+		listener_release(record);
 
 	listening_key(ctx, &key);
 	listeners = bpf_map_lookup_elem(&weft_listening, &key);
@@ -264,7 +261,7 @@ int weft_track_workload(struct bpf_sock_ops *ctx)
 		if (OPS(ctx, args[1]) != BPF_TCP_CLOSE)
 			break;
 		if (OPS(ctx, args[0]) == BPF_TCP_LISTEN)
-			listener_closed(ctx);
+			listener_closed(ctx, sk);
 		else
 			client_closed(ctx, sk);
 		break;
@@ -318,6 +315,19 @@ static __always_inline void take_origin(struct bpf_sock_ops *ctx, struct bpf_soc
 	bpf_map_delete_elem(&weft_origins, &key);
 }
 
+/* The node's listeners serve many workloads: says which one was meant. */
+static __always_inline void keep_owner(struct bpf_sock *sk, const struct weft_tuple *tuple)
+{
+	struct weft_origin *kept;
+
+	kept = bpf_sk_storage_get(&weft_sock_origin, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!kept)
+		return;
+	kept->ip = tuple->destination;
+	kept->port = tuple->destination_port;
+	kept->workload = port_owner(&tuple->destination, bpf_ntohs(tuple->destination_port));
+}
+
 /* Runs under the lock accept() must take, so a worker never sees the socket without its origin. */
 static __always_inline void worker_accepts(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
@@ -332,6 +342,8 @@ static __always_inline void worker_accepts(struct bpf_sock_ops *ctx, struct bpf_
 	bpf_map_delete_elem(&weft_choices, &tuple);
 	if (listener->class == WEFT_CLASS_OUTBOUND)
 		take_origin(ctx, sk, &tuple);
+	if (listener->class == WEFT_CLASS_PLAINTEXT && is_on_node(ctx))
+		keep_owner(sk, &tuple);
 	live = live_of(listener);
 	if (live && !listener->counted) {
 		listener->counted = 1;

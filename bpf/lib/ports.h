@@ -53,8 +53,9 @@ static __always_inline bool port_swap(struct weft_port *entry, struct weft_port 
 	return __sync_val_compare_and_swap((__u64 *)entry, old, new) == old;
 }
 
-/* One more listener of `workload`. false: the port is another's, or there is no room. */
-static __always_inline bool port_add(const struct weft_port_key *key, __u32 workload)
+/* One more listener of `workload`. Returns 0, or the counter of what stands against it: the port is
+ * another's, or there is no room. */
+static __always_inline __u32 port_add(const struct weft_port_key *key, __u32 workload)
 {
 	struct weft_port one = { .workload = workload, .listeners = 1 };
 	struct weft_port_key configured = {
@@ -64,12 +65,12 @@ static __always_inline bool port_add(const struct weft_port_key *key, __u32 work
 	int tries;
 
 	if (owner && owner != workload)
-		return false;
+		return WEFT_COUNT_PORTS_TAKEN;
 	for (tries = 0; tries < PORT_TRIES; tries++) {
 		struct weft_port *entry, before, after;
 
 		if (!bpf_map_update_elem(&weft_host_ports, key, &one, BPF_NOEXIST))
-			return true;
+			return 0;
 		entry = bpf_map_lookup_elem(&weft_host_ports, key);
 		if (!entry)
 			continue;
@@ -79,13 +80,13 @@ static __always_inline bool port_add(const struct weft_port_key *key, __u32 work
 		if (before.workload == PORT_ENDS)
 			continue;
 		if (before.workload != workload)
-			return false;
+			return WEFT_COUNT_PORTS_TAKEN;
 		after.workload = workload;
 		after.listeners = before.listeners + 1;
 		if (port_swap(entry, before, after))
-			return true;
+			return 0;
 	}
-	return false;
+	return WEFT_COUNT_PORTS_FULL;
 }
 
 /* One listener less. */

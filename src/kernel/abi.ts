@@ -66,6 +66,7 @@ export const COUNTERS = {
   dns_no_port: 84,
   probes: 85,
   ports_full: 86,
+  ports_taken: 87,
 } as const
 export const COUNTERS_MAX = 96
 

@@ -39,9 +39,9 @@ export const MAPS = {
     'weft_origins',
   ],
   origdst: [...BASE, 'weft_sock_origin'],
-  lookup: [...SOCKETS, ...CAPTURE, 'weft_listeners', 'weft_costs'],
+  lookup: [...SOCKETS, ...CAPTURE, ...HOSTS, 'weft_origins', 'weft_listeners', 'weft_costs'],
   guard: [...SOCKETS, ...CAPTURE],
-  sweep: [...SOCKETS, 'weft_listening', 'weft_tagging', 'weft_kill'],
+  sweep: [...SOCKETS, ...HOSTS, 'weft_listening', 'weft_tagging', 'weft_kill'],
   end: [...SOCKETS, 'weft_kill'],
 } as const satisfies Record<string, readonly string[]>
 
