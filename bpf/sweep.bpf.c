@@ -9,13 +9,14 @@
 #include "lib/cgroup.h"
 #include "lib/doom.h"
 #include "lib/ending.h"
+#include "lib/host-ports.h"
 #include "lib/host.h"
-#include "lib/listeners.h"
 #include "lib/sock.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* The pod or host-network workload being enrolled or withdrawn. Writer: agent, one enrolment at a time. Reader: the tagging programs. */
+/* The pod or host-network workload being enrolled or withdrawn. Writer: agent, one at a time.
+ * Reader: the programs that tag and release. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -184,7 +185,8 @@ int weft_tag_host(struct bpf_iter__tcp *ctx)
 	if (!listens && stays_on_node(host, &tuple))
 		return 0;
 	record = bpf_sk_storage_get(&weft_socks, tcp, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!record || record->kind != 0)
+	/* Nor has what an unknown workload was let past a source. */
+	if (!record || (record->kind != 0 && (record->kind != WEFT_SOCK_PASS || record->source)))
 		return 0;
 	if (!listens) {
 		record->kind = WEFT_SOCK_INHERITED;

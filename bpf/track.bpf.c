@@ -14,7 +14,7 @@
 #include "lib/cgroup.h"
 #include "lib/ending.h"
 #include "lib/host.h"
-#include "lib/listeners.h"
+#include "lib/host-ports.h"
 #include "lib/sockops.h"
 #include "lib/vouch.h"
 

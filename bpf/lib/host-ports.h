@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /* Which ports of the node the listening sockets of its workloads serve. */
-#ifndef WEFT_LISTENERS_H
-#define WEFT_LISTENERS_H
+#ifndef WEFT_HOST_PORTS_H
+#define WEFT_HOST_PORTS_H
 
 #include "../include/maps/sockets.h"
 #include "ports.h"
