@@ -24,13 +24,13 @@ export function isDnsName(text: string): boolean {
 
 export const CGROUP_PATH_WORDS =
   'the path of one cgroup below the root of cgroup v2, such as system.slice/nginx.service: ' +
-  `no "/" in front, no ".", no "..", no wildcards, at most ${LIMITS.cgroupNamesMax} names of at ` +
+  `no "/" in front, no ".", no "..", no wildcards, at most ${LIMITS.cgroupDepthMax} names of at ` +
   `most ${LIMITS.cgroupNameBytesMax} bytes`
 
 /** Path of one cgroup below the root: `system.slice/nginx.service`, without globs. */
 export function isCgroupPath(text: string): boolean {
   const names = text.split('/')
-  return names.length <= LIMITS.cgroupNamesMax && names.every(isCgroupName)
+  return names.length <= LIMITS.cgroupDepthMax && names.every(isCgroupName)
 }
 
 function isCgroupName(name: string): boolean {

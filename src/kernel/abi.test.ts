@@ -118,7 +118,7 @@ test('limits.h repeats model/limits.ts', (t) => {
     WEFT_CGROUP_DEPTH_MAX: CGROUP_DEPTH_MAX,
   }
   for (const [name, value] of Object.entries(shared)) t.is(limits.get(name), value, name)
-  t.is(LIMITS.cgroupNamesMax, CGROUP_DEPTH_MAX)
+  t.is(LIMITS.cgroupDepthMax, CGROUP_DEPTH_MAX)
   // The ending zero, and one more that says that nothing was cut.
   t.is(LIMITS.cgroupNameBytesMax + 2, CGROUP_NAME_MAX)
 })

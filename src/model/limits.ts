@@ -21,8 +21,9 @@ export const LIMITS = {
   dnsSlots: 3,
   /** Host-network workloads and probers of one node, known by cgroup. BPF. */
   hostsMax: 1024,
-  /** Names in the path of a host cgroup, and bytes of each. BPF. */
-  cgroupNamesMax: 10,
+  /** Names in the path of a host cgroup. BPF. */
+  cgroupDepthMax: 10,
+  /** Of each of those names: two less than the kernel side has room for. */
   cgroupNameBytesMax: 94,
   /** Ports of one node's own namespace that host-network workloads serve. BPF. */
   hostPortsMax: 16_384,
