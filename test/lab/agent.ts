@@ -115,8 +115,8 @@ export class Agent {
     return waitUntil(() => this.logLines().find(matches), `${what} in ${this.#said()}`, options)
   }
 
-  /** Resolves once the pod's connections are captured. */
-  async waitEnrolled(pod: Pod): Promise<void> {
+  /** Resolves once the workload's connections are captured. */
+  async waitEnrolled(pod: Pick<Pod, 'name' | 'namespace'>): Promise<void> {
     const tail = `/${pod.namespace}/${pod.name}`
     const isThis = (line: LogLine) => String(line.workload ?? '').endsWith(tail)
     await waitUntil(() => {

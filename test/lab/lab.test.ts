@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { cgroup2Root, cgroupLayout, cgroupPids } from './cgroups.ts'
@@ -49,6 +49,22 @@ test('an IPv6-only pod has no IPv4', async (t) => {
   t.is(six.ip, six.v6 ?? '')
   await t.notThrowsAsync(a.exec(['ping', '-c', '1', '-W', '2', six.ip]))
   t.false((await six.exec(['ip', 'addr', 'show', 'eth0'])).stdout.includes('inet '))
+})
+
+test('a service of a node is in its network, and gets a new cgroup when it restarts', async (t) => {
+  const service = one.service('web')
+  const sleeper = ['sh', '-c', 'echo up; exec sleep infinity']
+  const program = await service.run(sleeper, { waitFor: 'up' })
+  t.is(join(cgroup2Root(), service.cgroupPath), service.cgroup)
+  t.deepEqual(cgroupPids(service.cgroup), [program.pid])
+  t.true((await service.exec(['ip', '-4', 'addr'])).stdout.includes(one.ip))
+  const before = statSync(service.cgroup).ino
+  const [again] = await service.restart()
+  t.false(program.isRunning)
+  t.true(again?.isRunning)
+  t.not(statSync(service.cgroup).ino, before)
+  await service.stop()
+  t.false(existsSync(service.cgroup))
 })
 
 test('programs run in the namespace and the cgroup of their pod from the first moment', async (t) => {

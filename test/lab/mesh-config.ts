@@ -2,6 +2,7 @@
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
+import type { HostService } from './host-service.ts'
 import type { Pod } from './pod.ts'
 
 /** A resource as written: apiVersion, kind, metadata and the rest. */
@@ -74,6 +75,29 @@ export function podResource(pod: Pod): Resource {
       podIP: pod.ip,
       podIPs: pod.addresses.map((ip) => ({ ip })),
       conditions: [{ type: 'Ready', status: 'True' }],
+    },
+  }
+}
+
+/** The WorkloadEntry of a node's service, bound to its cgroup. */
+export function hostResource(service: HostService): Resource {
+  return {
+    apiVersion: 'networking.istio.io/v1',
+    kind: 'WorkloadEntry',
+    metadata: {
+      name: service.name,
+      namespace: service.namespace,
+      labels: service.labels,
+      annotations: {
+        'weft.dev/node': service.node,
+        'weft.dev/cgroup': service.cgroupPath,
+        ...service.annotations,
+      },
+    },
+    spec: {
+      address: service.ip,
+      serviceAccount: service.serviceAccount,
+      ports: service.ports,
     },
   }
 }

@@ -3,6 +3,7 @@
 import { join } from 'node:path'
 import { type NodeAddresses, nodeAddresses, podAddresses } from './addresses.ts'
 import { makeCgroup } from './cgroups.ts'
+import { HostService, type HostServiceOptions } from './host-service.ts'
 import { makeNode, sysctls } from './network.ts'
 import { Pod, type PodOptions } from './pod.ts'
 import { execIn, type Program, type RunOptions, runIn } from './program.ts'
@@ -29,7 +30,10 @@ export class Node {
   readonly agentCgroup: string
   /** Everything else that runs on the node. */
   readonly otherCgroup: string
+  /** cgroup of the node's services. */
+  readonly hostCgroup: string
   readonly pods: Pod[] = []
+  readonly services: HostService[] = []
   readonly #site: NodeSite
 
   constructor(site: NodeSite, name: string) {
@@ -41,6 +45,7 @@ export class Node {
     this.podsCgroup = join(site.cgroup, name, 'pods')
     this.agentCgroup = join(site.cgroup, name, 'agent')
     this.otherCgroup = join(site.cgroup, name, 'other')
+    this.hostCgroup = join(site.cgroup, name, 'host')
   }
 
   get ip(): string {
@@ -83,6 +88,15 @@ export class Node {
     this.pods.push(pod)
     await pod.start()
     return pod
+  }
+
+  /** A service in the node's own network, without a program or a cgroup yet. */
+  service(name: string, options: HostServiceOptions = {}): HostService {
+    const cgroup = join(this.hostCgroup, `${name}.service`)
+    const site = { node: this.name, netns: this.netns, ip: this.ip, cgroup }
+    const service = new HostService(site, name, options)
+    this.services.push(service)
+    return service
   }
 
   /** Starts a program on the node itself, in no pod. */

@@ -2,8 +2,9 @@
 // tests ask of a connection: what its programs saw, and what the access logs say.
 import type { AccessEntry } from '../../src/model/access-entry.ts'
 import type { Agent, AgentOptions } from '../lab/agent.ts'
+import type { HostService, HostServiceOptions } from '../lab/host-service.ts'
 import { Lab } from '../lab/lab.ts'
-import { podResource, type Resource, service } from '../lab/mesh-config.ts'
+import { hostResource, podResource, type Resource, service } from '../lab/mesh-config.ts'
 import type { Node } from '../lab/node.ts'
 import type { Pod, PodOptions } from '../lab/pod.ts'
 import type { Program } from '../lab/program.ts'
@@ -24,6 +25,9 @@ export interface Seen {
   readonly local: { readonly ip: string; readonly port: number }
   readonly remote: { readonly ip: string; readonly port: number }
 }
+
+/** A workload of the lab. */
+export type Member = Pick<Pod, 'name' | 'namespace' | 'node'>
 
 export interface MeshOptions {
   readonly agents?: AgentOptions
@@ -92,19 +96,28 @@ export class Mesh implements AsyncDisposable {
     return address
   }
 
-  /** Starts both agents and waits until every pod is enrolled. */
+  /** Makes a service of a node, and the WorkloadEntry that brings it into the mesh. */
+  host(node: Node, name: string, options: HostServiceOptions = {}): HostService {
+    const host = node.service(name, options)
+    this.lab.config.write(`host-${host.namespace}-${name}.yaml`, [hostResource(host)])
+    return host
+  }
+
+  /** Starts both agents and waits until every workload is enrolled. */
   async start(): Promise<void> {
     const one = await this.lab.agent(this.one, this.#options.agents)
     const two = await this.lab.agent(this.two, this.#options.agents)
     this.#agents = [one, two]
-    await this.enrolled(...this.one.pods, ...this.two.pods)
+    for (const { pods, services } of [this.one, this.two]) {
+      await this.enrolled(...pods, ...services)
+    }
   }
 
-  async enrolled(...pods: readonly Pod[]): Promise<void> {
-    for (const pod of pods) await this.agentOf(pod).waitEnrolled(pod)
+  async enrolled(...members: readonly Member[]): Promise<void> {
+    for (const member of members) await this.agentOf(member).waitEnrolled(member)
   }
 
-  agentOf(pod: Pod): Agent {
+  agentOf(pod: Member): Agent {
     const [one, two] = this.agents
     return pod.node === this.one.name ? one : two
   }
@@ -213,7 +226,10 @@ export class Held {
 }
 
 /** Starts servers and resolves when all of them listen. */
-export function serve(pod: Pod, ...servers: readonly string[][]): Promise<Program[]> {
+export function serve(
+  pod: Pick<Pod | HostService, 'run'>,
+  ...servers: readonly string[][]
+): Promise<Program[]> {
   return Promise.all(servers.map((argv) => pod.run(argv, { waitFor: LISTENING })))
 }
 
@@ -223,11 +239,11 @@ export function servicePort(targetPort: number): number {
 }
 
 /** As policies name it. */
-export function principal(pod: Pod): string {
+export function principal(pod: Pick<Pod, 'namespace' | 'serviceAccount'>): string {
   return spiffe(pod).slice('spiffe://'.length)
 }
 
-export function spiffe(pod: Pod): string {
+export function spiffe(pod: Pick<Pod, 'namespace' | 'serviceAccount'>): string {
   return `spiffe://cluster.local/ns/${pod.namespace}/sa/${pod.serviceAccount}`
 }
 

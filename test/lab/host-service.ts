@@ -1,0 +1,92 @@
+// A service of a lab node as systemd has them: a program in a cgroup of its own in the node's own
+// network namespace. Whoever restarts it gets a new cgroup of the old name.
+import { relative } from 'node:path'
+import { cgroup2Root, killCgroup, makeCgroup, removeCgroup } from './cgroups.ts'
+import { execIn, type Place, type Program, type RunOptions, runIn } from './program.ts'
+import type { CommandResult, ExecOptions } from './shell.ts'
+
+export interface HostServiceOptions {
+  /** Of the mesh; default `default`. */
+  readonly namespace?: string
+  /** Default: the service's name. */
+  readonly serviceAccount?: string
+  readonly labels?: Readonly<Record<string, string>>
+  readonly annotations?: Readonly<Record<string, string>>
+  /** Ports it says itself, by name. */
+  readonly ports?: Readonly<Record<string, number>>
+}
+
+export interface HostServiceSite {
+  readonly node: string
+  /** Of the node. */
+  readonly netns: string
+  readonly ip: string
+  readonly cgroup: string
+}
+
+export class HostService {
+  readonly name: string
+  readonly node: string
+  readonly namespace: string
+  readonly serviceAccount: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly annotations: Readonly<Record<string, string>>
+  readonly ports: Readonly<Record<string, number>>
+  /** The node's. */
+  readonly ip: string
+  readonly cgroup: string
+  readonly #netns: string
+  #started: { readonly argv: readonly string[]; readonly options: RunOptions }[] = []
+  #programs: Program[] = []
+
+  constructor(site: HostServiceSite, name: string, options: HostServiceOptions) {
+    this.name = name
+    this.node = site.node
+    this.ip = site.ip
+    this.cgroup = site.cgroup
+    this.#netns = site.netns
+    this.namespace = options.namespace ?? 'default'
+    this.serviceAccount = options.serviceAccount ?? name
+    this.labels = options.labels ?? { app: name }
+    this.annotations = options.annotations ?? {}
+    this.ports = options.ports ?? {}
+  }
+
+  /** As `weft.dev/cgroup` names it. */
+  get cgroupPath(): string {
+    return relative(cgroup2Root(), this.cgroup)
+  }
+
+  /** Starts an unmodified program of it. */
+  async run(argv: readonly string[], options: RunOptions = {}): Promise<Program> {
+    const program = await runIn(this.#place(), argv, options)
+    this.#started.push({ argv, options })
+    this.#programs.push(program)
+    return program
+  }
+
+  /** Runs a short command in it; rejects if it fails, unless `check` is false. */
+  exec(argv: readonly string[], options: ExecOptions = {}): Promise<CommandResult> {
+    return execIn(this.#place(), argv, options)
+  }
+
+  /** Ends its programs; the cgroup goes with them. */
+  async stop(): Promise<void> {
+    killCgroup(this.cgroup)
+    await Promise.all(this.#programs.map(({ exited }) => exited))
+    this.#programs = []
+    removeCgroup(this.cgroup)
+  }
+
+  /** The same programs again, in a new cgroup. */
+  async restart(): Promise<Program[]> {
+    const before = this.#started
+    await this.stop()
+    this.#started = []
+    return Promise.all(before.map(({ argv, options }) => this.run(argv, options)))
+  }
+
+  #place(): Place {
+    return { namespace: this.#netns, cgroup: makeCgroup(this.cgroup) }
+  }
+}
