@@ -19,7 +19,7 @@ export function hostRoute(
   const own = from.hostNetwork && (isLoopback(to.ip) || from.addresses.includes(to.ip))
   const there = hostNetworkAt(tables, to.ip)
   const meshed = there.filter(({ tunnel }) => tunnel === 'hbone')
-  if ((own || meshed.length > 0) && isMeshPort(to.port)) {
+  if (meshed.length > 0 && isMeshPort(to.port)) {
     return refused('illegal-port', `port ${to.port} of a node`)
   }
   if (own || hosts.at(to.ip).length > 0) {

@@ -1,21 +1,22 @@
 // Two nodes in one process for tests of the pipeline: loopback addresses stand for pods, each node
 // has a DataPlane, and listeners on loopback stand for what BPF steers to the agent.
 import { createServer, type Server, type Socket } from 'node:net'
-import { systemClock } from '../../base/clock.ts'
+import { type Clock, systemClock } from '../../base/clock.ts'
 import { memoryLog } from '../../base/log.ts'
 import { PersistentMap } from '../../base/persistent-map.ts'
 import { seededRandom } from '../../base/random.ts'
 import type { IdentityStore } from '../../identity/present/identity-store.ts'
-import type { Kernel, SocketAddress } from '../../kernel/kernel.ts'
+import type { ConnectSpec, Kernel, SocketAddress } from '../../kernel/kernel.ts'
 import type { AccessEntry } from '../../model/access-entry.ts'
 import type { AuthorizationPolicy } from '../../model/authorization.ts'
 import { LIMITS } from '../../model/limits.ts'
 import { DEFAULT_MESH_SETTINGS, type MeshSettings } from '../../model/mesh-settings.ts'
-import type { LocalPod } from '../../model/messages.ts'
+import { type LocalPod, NODE_UID, type StreamClass } from '../../model/messages.ts'
 import type { TableService, Tables, TableWorkload } from '../../model/tables.ts'
 import { localPod } from '../../model/testing/local-pod.ts'
 import { identityOf } from '../../model/workload.ts'
 import { DataPlane, type DataPlaneOptions } from '../data-plane.ts'
+import type { PortOwner } from '../host-workloads.ts'
 import { until } from './conditions.ts'
 import { identityStore } from './identities.ts'
 import { testKernel } from './kernel.ts'
@@ -123,15 +124,46 @@ export interface Node {
   expose(pod: TableWorkload): Promise<void>
   /** Connections to the returned port are plaintext for `port` of the pod, or of `local`. */
   exposePlaintext(pod: TableWorkload, port: number, local?: string): Promise<number>
+  /** A listener of any pod or of the node; returns its port. */
+  serveAs(pod: LocalPod, kind: StreamClass, at: ServedAt): Promise<number>
+  /** What the agent connected to, in order. */
+  readonly connects: readonly ConnectSpec[]
   entry(at: number): Promise<AccessEntry>
   /** Any number of times. */
   close(): Promise<void>
+}
+
+export interface ServedAt {
+  readonly ip: string
+  /** 0 is the kernel's choice. */
+  readonly port?: number
+  /** What BPF would have stored with its sockets. */
+  readonly origin?: { readonly ip: string; readonly port: number; readonly workload: number }
+  /** The address a steered socket would say it has. */
+  readonly local?: SocketAddress
+}
+
+export interface NodeOptions extends DataPlaneOptions {
+  readonly clock: Clock
+  readonly portOwner: PortOwner
 }
 
 export interface Orphan {
   readonly fd: number
   readonly port: number
   readonly pod: LocalPod
+}
+
+/** A workload that shares the node's network, by the kernel's number. */
+export function hostPod({ uid, addresses }: TableWorkload, number: number): LocalPod {
+  const namespaceFd = namespaceOf(addresses[0] ?? '')
+  return localPod({ uid, namespaceFd, addresses, number, hostNetwork: true })
+}
+
+/** The node at this address. */
+export function nodePod(ip: string): LocalPod {
+  const namespaceFd = namespaceOf(ip)
+  return localPod({ uid: NODE_UID, namespaceFd, addresses: [ip], number: 0, hostNetwork: true })
 }
 
 /** The descriptor of its namespace is the last part of its address, here. */
@@ -152,7 +184,7 @@ function addressIn(namespaceFd: number): string {
 export async function startNode(
   tables: Tables,
   workloads: readonly TableWorkload[],
-  options: Partial<DataPlaneOptions> = {},
+  { clock = systemClock, portOwner, ...options }: Partial<NodeOptions> = {},
 ): Promise<Node> {
   const kernel = loopbackKernel()
   const entries: AccessEntry[] = []
@@ -163,7 +195,8 @@ export async function startNode(
       kernel,
       identities,
       log,
-      clock: systemClock,
+      clock,
+      ...(portOwner === undefined ? {} : { portOwner }),
       random: seededRandom(1),
       accessLog: { write: (entry) => entries.push(entry), flush: async () => {} },
       decodeOrigin: (storage) =>
@@ -211,6 +244,14 @@ export async function startNode(
       plane.listen(podOf(pod), [{ class: 'plaintext', fd }])
       return at
     },
+    async serveAs(pod, kind, { ip, port = 0, origin, local }) {
+      const { fd, port: at } = await open(ip, port)
+      if (origin !== undefined) kernel.origins.set(fd, Buffer.from(JSON.stringify(origin)))
+      if (local !== undefined) kernel.locals.set(fd, local)
+      plane.listen(pod, [{ class: kind, fd }])
+      return at
+    },
+    connects: kernel.connects,
     async entry(at) {
       await until(`access entry ${at}`, () => entries.length > at)
       const entry = entries[at]
@@ -231,6 +272,7 @@ interface LoopbackKernel extends Kernel {
   readonly origins: Map<number, Buffer>
   /** By listener: the address a steered socket would say it has. */
   readonly locals: Map<number, SocketAddress>
+  readonly connects: ConnectSpec[]
 }
 
 /** The kernel with namespaces and transparency left out, which the lab tests: a socket "in a
@@ -239,24 +281,29 @@ function loopbackKernel(): LoopbackKernel {
   const kernel = testKernel()
   const origins = new Map<number, Buffer>()
   const locals = new Map<number, SocketAddress>()
+  const connects: ConnectSpec[] = []
   return {
     ...kernel,
     origins,
     locals,
+    connects,
     accept: (fd, { batchMax }, onAccept) =>
       kernel.accept(fd, { batchMax }, (batch) => {
         const storage = origins.get(fd)
         onAccept(batch.map((one) => ({ ...one, storage, local: locals.get(fd) ?? one.local })))
       }),
-    connect: ({ address, port, timeoutMs, signal, source, portRange }, namespaceFd = 0) =>
-      kernel.connect({
+    connect(spec, namespaceFd = 0) {
+      const { address, port, timeoutMs, signal, source, portRange } = spec
+      connects.push(spec)
+      return kernel.connect({
         address,
         port,
         timeoutMs,
         ...(signal === undefined ? {} : { signal }),
         source: source ?? { address: addressIn(namespaceFd), port: 0 },
         ...(portRange === undefined ? {} : { portRange }),
-      }),
+      })
+    },
   }
 }
 
