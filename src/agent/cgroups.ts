@@ -1,16 +1,29 @@
 // The agent's place among the cgroups: a leaf of its own below the stable parent that BPF programs
 // are attached to and compare with.
-import { existsSync, mkdirSync, readdirSync, rmdirSync, statfsSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  statfsSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { errorText, MeshError } from '../base/mesh-error.ts'
-
-/** Where `weft run --host-network` makes cgroups, below the root. */
-export const HOSTS_SLICE = 'weft-hosts.slice'
+import { readPids } from '../discovery/cgroup-watch.ts'
 
 const CGROUP2_MAGIC = 0x63677270
 
-/** Makes the directories and moves this process, with all its threads, into a leaf. */
-export function enterAgentCgroup(agentCgroup: string, workloadsCgroup: string): string {
+/**
+ * Makes the directories and moves this process, with all its threads, into a leaf, which it returns;
+ * undefined when a service manager has started it in a cgroup of its own there.
+ */
+export function enterAgentCgroup(
+  agentCgroup: string,
+  workloadsCgroup: string,
+  cgroup2: string,
+): string | undefined {
   requireCgroup2('--cgroup', agentCgroup)
   requireCgroup2('--watch', workloadsCgroup)
   requireApart(agentCgroup, workloadsCgroup)
@@ -18,6 +31,7 @@ export function enterAgentCgroup(agentCgroup: string, workloadsCgroup: string): 
   try {
     mkdirSync(workloadsCgroup, { recursive: true })
     removeStaleLeaves(agentCgroup)
+    if (isBelow(ownCgroup(cgroup2), agentCgroup)) return undefined
     mkdirSync(leaf, { recursive: true })
     writeFileSync(join(leaf, 'cgroup.procs'), String(process.pid))
   } catch (error) {
@@ -28,6 +42,25 @@ export function enterAgentCgroup(agentCgroup: string, workloadsCgroup: string): 
     )
   }
   return leaf
+}
+
+/** Processes of agents: whatever is in their cgroup or below it, but for this very process. */
+export function agentPids(agentCgroup: string): readonly number[] {
+  if (!existsSync(agentCgroup)) return []
+  const below = readdirSync(agentCgroup, { recursive: true, withFileTypes: true })
+    .filter((found) => found.isDirectory())
+    .map((found) => join(found.parentPath, found.name))
+  return [agentCgroup, ...below].flatMap(readPids).filter((pid) => pid !== process.pid)
+}
+
+function ownCgroup(cgroup2: string): string {
+  const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1] ?? '/'
+  return join(cgroup2, own)
+}
+
+function isBelow(path: string, above: string): boolean {
+  const way = relative(above, path)
+  return way !== '' && way !== '..' && !way.startsWith('../')
 }
 
 /** Elsewhere plain directories would be made, and the failure come later and say less. */
@@ -43,8 +76,8 @@ function requireCgroup2(option: string, path: string): void {
 
 /** Whatever runs in the agent's cgroup is exempt from the mesh. */
 function requireApart(agentCgroup: string, workloadsCgroup: string): void {
-  const way = relative(agentCgroup, workloadsCgroup)
-  if (way !== '' && (way === '..' || way.startsWith('../'))) return
+  if (relative(agentCgroup, workloadsCgroup) !== '' && !isBelow(workloadsCgroup, agentCgroup))
+    return
   throw new MeshError(
     'agent.cgroup',
     `--watch ${workloadsCgroup} lies in --cgroup ${agentCgroup}, so that every workload would be ` +
@@ -53,7 +86,8 @@ function requireApart(agentCgroup: string, workloadsCgroup: string): void {
 }
 
 /** Moves this process back to where it can be left, and removes the leaf. */
-export function leaveAgentCgroup(leaf: string, cgroup2Root: string): void {
+export function leaveAgentCgroup(leaf: string | undefined, cgroup2Root: string): void {
+  if (leaf === undefined) return
   try {
     writeFileSync(join(cgroup2Root, 'cgroup.procs'), String(process.pid))
     rmdirSync(leaf)

@@ -100,7 +100,7 @@ export class ConfigSource {
   /** inotify may lose events when its queue overflows, and tells nobody; a look costs little. */
   #rescan(): void {
     this.#timer = systemClock.after(RESCAN_MS, () => {
-      this.reload()
+      void this.reload()
       this.#rescan()
     })
   }
@@ -113,8 +113,9 @@ export class ConfigSource {
     this.#queue.offer(world)
   }
 
-  reload(): void {
-    void this.#files.reload()
+  /** Resolves when the directory was read; what changed is in the queue then. */
+  reload(): Promise<void> {
+    return this.#files.reload()
   }
 
   stop(): Promise<void> {

@@ -2,7 +2,7 @@
 // nothing: the parts are wired in parts.ts, the order of a change is in apply.ts, enrolment in
 // enroller.ts, a worker's death in recovery.ts.
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { errorText } from '../base/mesh-error.ts'
@@ -12,12 +12,14 @@ import type { DatapathPaths } from '../kernel/datapath.ts'
 import { nativeKernel } from '../kernel/native.ts'
 import { AddressMemory } from './address-memory.ts'
 import { AuthorityWatch } from './authority-watch.ts'
-import { enterAgentCgroup, HOSTS_SLICE, leaveAgentCgroup, removeCgroups } from './cgroups.ts'
+import { enterAgentCgroup, leaveAgentCgroup, removeCgroups } from './cgroups.ts'
 import { ConfigSource } from './config-source.ts'
 import { IssueReport } from './issue-report.ts'
 import { LastGood } from './last-good.ts'
 import type { AgentOptions } from './options.ts'
 import { AgentParts } from './parts.ts'
+import type { ServiceManager } from './service-manager.ts'
+import { defaultSlices } from './slices.ts'
 
 /** `remove`: nothing of the mesh stays on the node. `keep`: programs stay pinned, and captured
  * workloads are refused until an agent runs again. */
@@ -25,8 +27,8 @@ export type StopMode = 'keep' | 'remove'
 
 export interface Agent {
   stop(mode: StopMode): Promise<void>
-  /** Reads the configuration directory again. */
-  reload(): void
+  /** Reads the configuration directory again; resolves when what it says is in force. */
+  reload(): Promise<void>
   /** Counters of all workers together, and the kernel's, since they were made. */
   status(): Readonly<Record<string, number>>
 }
@@ -34,7 +36,12 @@ export interface Agent {
 type Step = (mode: StopMode) => Promise<void> | void
 
 /** Resolves when the first configuration is in force; rejects with MeshError, everything undone. */
-export async function startAgent(options: AgentOptions, log: Log, cgroup2: string): Promise<Agent> {
+export async function startAgent(
+  options: AgentOptions,
+  log: Log,
+  cgroup2: string,
+  manager: ServiceManager,
+): Promise<Agent> {
   const steps: Step[] = []
   const undo = async (mode: StopMode): Promise<void> => {
     for (let step = steps.pop(); step !== undefined; step = steps.pop()) {
@@ -48,7 +55,7 @@ export async function startAgent(options: AgentOptions, log: Log, cgroup2: strin
   // A first start that fails leaves nothing; a restart that fails leaves the node closed.
   const wasThere = existsSync(options.pins)
   try {
-    return { stop: undo, ...(await build(options, log, cgroup2, steps)) }
+    return { stop: undo, ...(await build(options, log, { cgroup2, manager }, steps)) }
   } catch (error) {
     await undo(wasThere ? 'keep' : 'remove')
     throw error
@@ -58,32 +65,33 @@ export async function startAgent(options: AgentOptions, log: Log, cgroup2: strin
 async function build(
   options: AgentOptions,
   log: Log,
-  cgroup2: string,
+  { cgroup2, manager }: { readonly cgroup2: string; readonly manager: ServiceManager },
   steps: Step[],
 ): Promise<Omit<Agent, 'stop'>> {
   const issues = new IssueReport(log)
   const memory = new LastGood(
     { log },
     {
-      file: join(options.stateDirectory, 'last-good.json'),
+      file: join(options.memoryDirectory, 'last-good.json'),
       directory: options.configDirectory,
     },
   )
   steps.push(() => memory.settled())
   const addresses = new AddressMemory(
     { log },
-    join(options.stateDirectory, 'service-addresses.json'),
+    join(options.memoryDirectory, 'service-addresses.json'),
   )
   const source = new ConfigSource({ log, issues, memory, addresses }, options.configDirectory)
   steps.push(() => source.stop())
   // Configuration first: a node with a bad one should not come up half.
   const { world, registry, rules } = await source.first()
 
-  const leaf = enterAgentCgroup(options.agentCgroup, options.workloadsCgroup)
+  const leaf = enterAgentCgroup(options.agentCgroup, options.workloadsCgroup, cgroup2)
   steps.push((mode) => {
     leaveAgentCgroup(leaf, cgroup2)
     if (mode !== 'remove') return
-    removeCgroups(options.agentCgroup, options.workloadsCgroup, join(cgroup2, HOSTS_SLICE))
+    const { hosts } = defaultSlices(cgroup2)
+    removeCgroups(options.agentCgroup, options.workloadsCgroup, hosts, dirname(hosts))
   })
   const kernel = nativeKernel()
   const datapath = openDatapath({ kernel, log }, pathsOf(options))
@@ -98,7 +106,7 @@ async function build(
   })
   steps.push(() => authority.close())
 
-  const grounds = { log, kernel, datapath, authority, issues, memory, addresses, cgroup2 }
+  const grounds = { log, kernel, datapath, authority, issues, memory, addresses, cgroup2, manager }
   const parts = new AgentParts(options, grounds)
   steps.push(() => parts.accessLog.close())
   datapath.onDirectClosed((entry) => parts.reportDirect(entry))
@@ -120,7 +128,11 @@ async function build(
   await parts.enroller.reconcile()
   await parts.collectForgotten()
   steps.push(() => parts.stopCollecting())
-  return { reload: () => source.reload(), status: () => parts.status() }
+  const reload = async (): Promise<void> => {
+    await source.reload()
+    await parts.config.exclusive(() => Promise.resolve())
+  }
+  return { reload, status: () => parts.status() }
 }
 
 function pathsOf(options: AgentOptions): DatapathPaths {

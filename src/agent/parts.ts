@@ -28,6 +28,7 @@ import type { IssueReport } from './issue-report.ts'
 import type { LastGood } from './last-good.ts'
 import type { AgentOptions } from './options.ts'
 import { type RecoveryParts, workerDied, workerReplaced } from './recovery.ts'
+import type { ServiceManager } from './service-manager.ts'
 import { serveFrom } from './serving.ts'
 import { Surveys } from './surveys.ts'
 import { drainWorkers, recheckWorkers, sendPatches } from './worker-orders.ts'
@@ -41,6 +42,7 @@ export interface Grounds {
   readonly authority: Authority
   readonly issues: IssueReport
   readonly memory: LastGood
+  readonly manager: ServiceManager
   readonly addresses: AddressMemory
   /** Where cgroup v2 is mounted. */
   readonly cgroup2: string
@@ -107,6 +109,7 @@ export class AgentParts {
       policies: tables.policies.size,
     })
     await this.enroller.setTables(tables)
+    this.#tellStatus()
   }
 
   /** Roots or intermediate were replaced: every certificate is issued anew, under what holds now. */
@@ -165,6 +168,12 @@ export class AgentParts {
 
   status(): Readonly<Record<string, number>> {
     return { ...this.#board.totals(), ...this.#grounds.datapath.counters() }
+  }
+
+  #tellStatus(): void {
+    const version = this.#applier.tables?.version ?? 0
+    const line = `${this.enroller.enrolled.size} workloads enrolled, configuration ${version}`
+    void this.#grounds.manager.status(line)
   }
 
   #makePool(): WorkerPool {
@@ -250,7 +259,10 @@ export class AgentParts {
         unserve: async (uid, reason) => {
           await pool.askAll({ kind: 'unlisten', uid, reason }, `unlistened ${uid}`)
         },
-        mark: (workload, enrolled) => marks.set(workload, enrolled),
+        mark: (workload, enrolled) => {
+          marks.set(workload, enrolled)
+          this.#tellStatus()
+        },
         ownNamespace: () => readlinkSync('/proc/self/ns/net'),
         namespaceOf: (pid) => readlinkSync(`/proc/${pid}/ns/net`),
       },

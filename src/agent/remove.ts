@@ -1,20 +1,15 @@
 // `weft down`: removes what an agent that is no longer running left in the kernel of this host.
 import { existsSync, readdirSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Log } from '../base/log.ts'
 import { MeshError } from '../base/mesh-error.ts'
-import { readPids } from '../discovery/cgroup-watch.ts'
 import { removePinned } from '../kernel/datapath/pinned.ts'
 import { nativeKernel } from '../kernel/native.ts'
+import { agentPids } from './cgroups.ts'
 import type { AgentOptions } from './options.ts'
 
 /** Also what is in the namespaces of its pods. Returns how many objects were pinned. */
 export async function removeLeftovers(options: AgentOptions, log: Log): Promise<number> {
-  const agents = existsSync(options.agentCgroup)
-    ? readdirSync(options.agentCgroup)
-        .filter((name) => name.startsWith('agent-'))
-        .flatMap((name) => readPids(join(options.agentCgroup, name)))
-    : []
+  const agents = agentPids(options.agentCgroup)
   if (agents.length > 0) {
     throw new MeshError(
       'agent.running',

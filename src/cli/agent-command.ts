@@ -2,14 +2,16 @@
 // what a stopped agent left pinned.
 import { existsSync, mkdirSync } from 'node:fs'
 import { availableParallelism, hostname } from 'node:os'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
-import { HOSTS_SLICE, removeCgroups } from '../agent/cgroups.ts'
+import { removeCgroups } from '../agent/cgroups.ts'
 import { openLog } from '../agent/logger.ts'
 import { type Agent, type StopMode, startAgent } from '../agent/main.ts'
 import type { AgentOptions } from '../agent/options.ts'
 import { machineFacts, unmetNeed } from '../agent/preflight.ts'
 import { removeLeftovers } from '../agent/remove.ts'
+import { serviceManager } from '../agent/service-manager.ts'
+import { defaultSlices } from '../agent/slices.ts'
 import { errorText, MeshError } from '../base/mesh-error.ts'
 import { LIMITS } from '../model/limits.ts'
 import { collectDeadRuns } from './run/record.ts'
@@ -21,6 +23,7 @@ interface Flags {
   readonly watch?: string
   readonly pins: string
   readonly state: string
+  readonly memory?: string
   readonly ca?: string
   readonly accessLog: string
   readonly workers: number
@@ -44,7 +47,8 @@ export function addAgentCommands(program: Command, exit: (code: number) => void)
       const { options, cgroup2 } = prepare(flags)
       const runs = await collectDeadRuns(options.stateDirectory)
       const removed = await removeLeftovers(options, openLog(options.logLevel, options.nodeName))
-      removeCgroups(join(cgroup2, HOSTS_SLICE))
+      const { hosts } = defaultSlices(cgroup2)
+      removeCgroups(hosts, dirname(hosts))
       process.stdout.write(
         `removed ${removed} pinned objects below ${options.pins}, and what ${runs} dead ` +
           '`weft run` left\n',
@@ -56,10 +60,14 @@ function withAgentOptions(command: Command): Command {
   return command
     .requiredOption('--config <directory>', 'configuration: a directory of YAML files')
     .option('--node <name>', 'name of this node in the mesh', hostname())
-    .option('--cgroup <directory>', "the agents' cgroup (default: weft.slice below cgroup v2)")
-    .option('--watch <directory>', 'cgroup of the workloads (default: weft-workloads.slice)')
+    .option('--cgroup <directory>', "the agents' cgroup (default: weft.slice/weft-agent.slice)")
+    .option(
+      '--watch <directory>',
+      'cgroup of the workloads (default: weft.slice/weft-workloads.slice)',
+    )
     .option('--pins <directory>', 'bpffs directory of this agent', '/sys/fs/bpf/weft')
     .option('--state <directory>', 'state that outlives the process', '/run/weft')
+    .option('--memory <directory>', 'state that outlives a reboot (default: that of --state)')
     .option('--ca <directory>', 'embedded CA (default: ca below the configuration)')
     .option('--access-log <file>', "one JSON line per connection; '-' is standard output", '-')
     .option('--workers <count>', 'data-plane threads', parseWorkers, defaultWorkers())
@@ -102,14 +110,17 @@ function prepare(flags: Flags): { options: AgentOptions; cgroup2: string } {
       `--config ${configDirectory} does not exist: make it, or name another`,
     )
   }
-  mkdirSync(flags.state, { recursive: true })
+  for (const path of [flags.state, flags.memory ?? flags.state])
+    mkdirSync(path, { recursive: true })
+  const slices = defaultSlices(facts.cgroup2)
   const options: AgentOptions = {
     configDirectory,
     nodeName: flags.node,
-    agentCgroup: flags.cgroup ?? join(facts.cgroup2, 'weft.slice'),
-    workloadsCgroup: flags.watch ?? join(facts.cgroup2, 'weft-workloads.slice'),
+    agentCgroup: flags.cgroup ?? slices.agents,
+    workloadsCgroup: flags.watch ?? slices.workloads,
     pins: flags.pins,
     stateDirectory: resolve(flags.state),
+    memoryDirectory: resolve(flags.memory ?? flags.state),
     caDirectory: resolve(flags.ca ?? join(configDirectory, 'ca')),
     accessLog: flags.accessLog,
     workers: flags.workers,
@@ -121,23 +132,29 @@ function prepare(flags: Flags): { options: AgentOptions; cgroup2: string } {
 async function runAgent(flags: Flags, exit: (code: number) => void): Promise<void> {
   const { options, cgroup2 } = prepare(flags)
   const log = openLog(options.logLevel, options.nodeName)
+  const manager = serviceManager(log)
   const signal = nextSignal()
   let agent: Agent
   try {
-    agent = await startAgent(options, log, cgroup2)
+    agent = await startAgent(options, log, cgroup2, manager)
   } catch (error) {
     log.error('agent.start-failed', { error: errorText(error) })
     exit(1)
     return
   }
-  const onReload = (): void => agent.reload()
+  const onReload = (): void => {
+    void manager.reloading()
+    void agent.reload().then(() => manager.ready())
+  }
   const onStatus = (): void => log.info('agent.status', agent.status())
   process.on('SIGHUP', onReload)
   process.on('SIGUSR2', onStatus)
   process.stdout.write(
     `${JSON.stringify({ event: 'agent.ready', node: options.nodeName, pid: process.pid })}\n`,
   )
+  void manager.ready()
   const caught = await signal
+  void manager.stopping()
   process.off('SIGHUP', onReload)
   process.off('SIGUSR2', onStatus)
   // A service manager's TERM is a restart more often than an end: stay closed. Ctrl-C is an end.

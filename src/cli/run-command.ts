@@ -2,10 +2,10 @@
 // address, identity; and takes all of it away when the program ends. With --host-network it stays
 // in the node's network, and is known by its cgroup.
 import { hostname } from 'node:os'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
-import { HOSTS_SLICE } from '../agent/cgroups.ts'
 import { machineFacts, unmetNeed } from '../agent/preflight.ts'
+import { defaultSlices } from '../agent/slices.ts'
 import { MeshError } from '../base/mesh-error.ts'
 import { type Pool, parsePool } from './run/address-pool.ts'
 import { hostPlace } from './run/host-place.ts'
@@ -55,7 +55,10 @@ export function addRunCommand(program: Command, exit: (code: number) => void): v
       [],
     )
     .option('--node <name>', 'name of this node in the mesh', hostname())
-    .option('--watch <directory>', 'cgroup of the workloads (default: weft-workloads.slice)')
+    .option(
+      '--watch <directory>',
+      'cgroup of the workloads (default: weft.slice/weft-workloads.slice)',
+    )
     .option('--state <directory>', "the agent's state directory", '/run/weft')
     .option('--netns <name>', 'name of its network namespace (default: weft-NODE-NAMESPACE-NAME)')
     .option('--host-network', "stay in this node's network, without a namespace of its own")
@@ -65,7 +68,7 @@ export function addRunCommand(program: Command, exit: (code: number) => void): v
     )
     .option(
       '--host-slice <directory>',
-      'with --host-network: cgroup in which its own is made (default: weft-hosts.slice)',
+      'with --host-network: cgroup in which its own is made (default: weft.slice/weft-hosts.slice)',
     )
     .option('--timeout <seconds>', 'how long to wait for the agent', Number, 30)
     .argument('<command...>', 'the program and its arguments, after --')
@@ -90,7 +93,7 @@ async function requestOf(flags: Flags, command: readonly string[]): Promise<Work
         ? await hostPlace({
             ...flags,
             address: flags.address,
-            slice: flags.hostSlice ?? join(facts.cgroup2, HOSTS_SLICE),
+            slice: flags.hostSlice ?? defaultSlices(facts.cgroup2).hosts,
             cgroup2: facts.cgroup2,
           })
         : podPlace(flags, facts.cgroup2),
@@ -108,7 +111,7 @@ async function requestOf(flags: Flags, command: readonly string[]): Promise<Work
 function podPlace(flags: Flags, cgroup2: string): PodPlace {
   return {
     kind: 'pod',
-    workloadsCgroup: flags.watch ?? join(cgroup2, 'weft-workloads.slice'),
+    workloadsCgroup: flags.watch ?? defaultSlices(cgroup2).workloads,
     pools: flags.pool.length > 0 ? flags.pool : [defaultPool()],
     netns: flags.netns,
   }

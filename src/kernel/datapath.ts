@@ -20,7 +20,7 @@ export interface DatapathSettings {
 export interface DatapathPaths {
   /** A bpffs directory of this agent's own, e.g. /sys/fs/bpf/weft. */
   readonly pins: string
-  /** The stable parent cgroup of every agent of this node (weft.slice). */
+  /** The stable parent cgroup of every agent of this node (weft-agent.slice). */
   readonly agentCgroup: string
   /** The cgroup whose processes are captured. */
   readonly workloadsCgroup: string

@@ -16,6 +16,8 @@ export interface AgentOptions {
   readonly workers?: number
   readonly logLevel?: 'error' | 'warn' | 'info' | 'debug'
   readonly env?: Readonly<Record<string, string>>
+  /** Name of the cgroup below the agents' own in which it is started, as a service manager does. */
+  readonly service?: string
   /** Further arguments of `weft agent`. */
   readonly args?: readonly string[]
   readonly readyTimeoutMs?: number
@@ -66,7 +68,7 @@ export class Agent {
     this.#options = options
     mkdirSync(this.stateDirectory, { recursive: true })
     const program = await this.node.run(this.#commandLine(options), {
-      cgroup: this.node.agentCgroup,
+      cgroup: join(this.node.agentCgroup, options.service ?? ''),
       env: { NODE_NO_WARNINGS: '1', ...options.env },
     })
     this.#program = program

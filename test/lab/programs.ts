@@ -179,3 +179,8 @@ export function rawSend(
 export function crashWorker(inspectorPort: number, name: string): string[] {
   return [process.execPath, file('crash-worker.mjs'), String(inspectorPort), name]
 }
+
+/** What a service manager does at NOTIFY_SOCKET: says `bound`, then each message on a line. */
+export function notifyReceiver(address: string): string[] {
+  return [PYTHON, '-u', file('notify.py'), address]
+}
