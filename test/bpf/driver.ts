@@ -150,7 +150,7 @@ const commands: Record<string, (input: any) => unknown> = {
       input.reason,
     ),
   endInherited: (uid: string) => datapath.endInherited(uid),
-  listening: (uid: string) => datapath.listeningPorts(uid),
+  listening: (uid: string) => datapath.listeningPorts().get(uid) ?? [],
   silence: (worker: number) => {
     datapath.silenceWorker(worker)
   },

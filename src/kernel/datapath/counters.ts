@@ -27,12 +27,14 @@ function sum(perCpu: Buffer | undefined): bigint {
   return total
 }
 
-/** Ports that processes of a namespace listen on, each once, lowest first. */
-export function readListening(listening: BpfMap, cookie: bigint | undefined): readonly number[] {
-  const ports = listening
-    .keys()
-    .map((key) => LISTENING_KEY.decode(key))
-    .filter(({ netns }) => netns === cookie)
-    .map(({ port }) => port)
-  return [...new Set(ports)].sort((a, b) => a - b)
+/** Ports that processes listen on, by the cookie of their namespace; each once, lowest first. */
+export function readListening(listening: BpfMap): ReadonlyMap<bigint, readonly number[]> {
+  const found = new Map<bigint, Set<number>>()
+  for (const key of listening.keys()) {
+    const { netns, port } = LISTENING_KEY.decode(key)
+    const ports = found.get(netns)
+    if (ports === undefined) found.set(netns, new Set([port]))
+    else ports.add(port)
+  }
+  return new Map([...found].map(([netns, ports]) => [netns, [...ports].sort((a, b) => a - b)]))
 }

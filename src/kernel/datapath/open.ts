@@ -280,9 +280,10 @@ class KernelDatapath implements Datapath {
     return WORKERS.decode(value).live.map(Number)
   }
 
-  listeningPorts(uid: string): readonly number[] {
-    const cookie = this.#pods.get(uid)?.namespace.cookie
-    return readListening(this.#programs.map('weft_listening'), cookie)
+  listeningPorts(): ReadonlyMap<string, readonly number[]> {
+    const found = readListening(this.#programs.map('weft_listening'))
+    const pods = [...this.#pods.values()]
+    return new Map(pods.map(({ uid, namespace }) => [uid, found.get(namespace.cookie) ?? []]))
   }
 
   stop(mode: 'keep' | 'remove'): Promise<void> {
