@@ -12,11 +12,14 @@ import type {
   DatapathPaths,
   DatapathSettings,
   DirectConnection,
+  HostEnrolment,
   PodListener,
 } from '../../src/kernel/datapath.ts'
 import type { Accepted, Acceptor, BpfMap, Namespace } from '../../src/kernel/kernel.ts'
 import { nativeKernel } from '../../src/kernel/native.ts'
+import { openWorkerViews } from '../../src/kernel/worker-views.ts'
 import type { AccessEntry } from '../../src/model/access-entry.ts'
+import { NODE_UID } from '../../src/model/messages.ts'
 import type { Reason } from '../../src/model/reason.ts'
 import type { WantedMaps } from '../../src/model/wanted-maps.ts'
 
@@ -28,6 +31,8 @@ const datapath = openDatapath({ kernel, log, forms }, paths)
 const namespaces = new Map<string, Namespace>()
 const acceptors = new Map<number, Acceptor>()
 const served = new Map<string, PodListener[]>()
+/** Host-network workloads that are enrolled. */
+const hosts = new Set<string>()
 const sockets = new Set<Socket>()
 const entries: AccessEntry[] = []
 /** Connections accepted, by `class worker`. */
@@ -62,6 +67,7 @@ function take(listener: PodListener, { fd, remote, local, storage }: Accepted): 
     name: origin === undefined ? listener.class : formatEndpoint(origin.ip, origin.port),
     class: listener.class,
     worker: listener.worker,
+    workload: origin?.workload,
     remote: formatEndpoint(remote.address, remote.port),
     local: formatEndpoint(local.address, local.port),
     getsockopt: kernel.originalDestination(fd),
@@ -78,25 +84,30 @@ function take(listener: PodListener, { fd, remote, local, storage }: Accepted): 
 /** Connects into a pod as deliveries do, and returns what is said there. */
 async function deliver(input: {
   uid: string
-  source: string
+  /** Without it: its own address. */
+  source?: string
   address: string
   port: number
   mark?: number
 }): Promise<string> {
   const namespace = namespaces.get(input.uid)
-  if (namespace === undefined) throw new Error(`no pod ${input.uid}`)
+  if (namespace === undefined && !hosts.has(input.uid)) throw new Error(`no pod ${input.uid}`)
   const { fd } = await kernel.connect(
     {
       address: input.address,
       port: input.port,
-      source: { address: input.source, port: 0 },
-      portRange: [1024, 32_767],
-      transparent: true,
-      freebind: true,
+      ...(input.source === undefined
+        ? {}
+        : {
+            source: { address: input.source, port: 0 },
+            portRange: [1024, 32_767],
+            transparent: true,
+            freebind: true,
+          }),
       timeoutMs: 3_000,
       ...(input.mark === undefined ? {} : { mark: input.mark }),
     },
-    namespace.fd,
+    namespace?.fd,
   )
   const socket = new Socket({ fd, readable: true, writable: true })
   let text = ''
@@ -121,6 +132,29 @@ const commands: Record<string, (input: any) => unknown> = {
     serve(uid, pod.listeners)
     return { cookie: String(pod.cookie), listeners: pod.listeners }
   },
+  enrolHost: async (input: HostEnrolment) => {
+    const host = await datapath.enrolHost(input)
+    hosts.add(input.uid)
+    if (!served.has(NODE_UID)) serve(NODE_UID, datapath.node?.listeners ?? [])
+    return { cookie: String(host.cookie), number: host.number }
+  },
+  withdrawHost: async (uid: string) => {
+    hosts.delete(uid)
+    if (hosts.size === 0) {
+      letGo(served.get(NODE_UID) ?? [])
+      served.delete(NODE_UID)
+    }
+    await datapath.withdraw(uid)
+  },
+  setProbes: (cgroups: string[]) => datapath.setProbes(cgroups),
+  hostPorts: () => datapath.hostPorts(),
+  portOwner: ({ ip, port }: { ip: string; port: number }) => {
+    const views = openWorkerViews(kernel, datapath.workerMaps)
+    const owner = views.portOwner(ip, port)
+    views.close()
+    return owner
+  },
+  node: () => datapath.node?.listeners.length ?? 0,
   withdraw: async (uid: string) => {
     // As workers do: whoever accepts on a listener lets go of it before it is closed.
     letGo(served.get(uid) ?? [])

@@ -1,6 +1,6 @@
 // Reads the per-CPU counters of the programs by name.
 import { REASONS } from '../../model/reason.ts'
-import { COUNTERS, LISTENING_KEY } from '../abi.ts'
+import { COUNTERS, LISTENING_KEY, WORKERS } from '../abi.ts'
 import type { BpfMap } from '../kernel.ts'
 
 /** `refused:<reason>` for refusals, the names of COUNTERS for the rest; zeros are left out. */
@@ -37,4 +37,10 @@ export function readListening(listening: BpfMap): ReadonlyMap<bigint, readonly n
     else ports.add(port)
   }
   return new Map([...found].map(([netns, ports]) => [netns, [...ports].sort((a, b) => a - b)]))
+}
+
+/** Connections each worker serves now, by worker. */
+export function readLive(workers: BpfMap): readonly number[] {
+  const value = workers.lookup(Buffer.alloc(4)) ?? Buffer.alloc(WORKERS.size)
+  return WORKERS.decode(value).live.map(Number)
 }

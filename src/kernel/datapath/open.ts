@@ -8,7 +8,7 @@ import type { AccessEntry } from '../../model/access-entry.ts'
 import { LIMITS } from '../../model/limits.ts'
 import { REASONS, type Reason } from '../../model/reason.ts'
 import type { WantedMaps } from '../../model/wanted-maps.ts'
-import { ABI_VERSION, CONFIG, COSTS, POD, WORKERS } from '../abi.ts'
+import { COSTS, POD } from '../abi.ts'
 import type { KernelForms } from '../capability.ts'
 import type {
   Datapath,
@@ -22,11 +22,10 @@ import type {
   PodListener,
   WorkerMapIds,
 } from '../datapath.ts'
-import type { Kernel, Namespace, RingReader } from '../kernel.ts'
-import { type CgroupPlace, cgroupPlace, requireInside } from './cgroup.ts'
-import { readCounters, readListening } from './counters.ts'
+import type { Kernel, Namespace } from '../kernel.ts'
+import { findPlaces, type Places, readSettings, writeSettings } from './config.ts'
+import { readCounters, readListening, readLive } from './counters.ts'
 import { Enrolment } from './enrol.ts'
-import { entryOf } from './events.ts'
 import { denials, encodeGeneration, publish, uidsOf } from './generation.ts'
 import { Hosts } from './hosts.ts'
 import { pinnedHighWater, WorkloadIds } from './ids.ts'
@@ -40,6 +39,7 @@ import {
   type PodState,
   requireDistinct,
 } from './pod.ts'
+import { Reports } from './reports.ts'
 import { revive, silence } from './served.ts'
 import { endInherited, endSockets, listDirect } from './sweep.ts'
 
@@ -67,18 +67,16 @@ class KernelDatapath implements Datapath {
   readonly #paths: DatapathPaths
   readonly #programs: Programs
   readonly #pods = new Map<string, PodState>()
-  readonly #handlers: ((entry: AccessEntry) => void)[] = []
+  readonly #reports: Reports
   /** Pods of an agent before this one whose pins were replaced, until they enrol again. */
   #replaced: readonly PinnedPod[] = []
   #ids: WorkloadIds | undefined
-  #agent: CgroupPlace = { id: 0n, level: 0 }
-  #workloads: CgroupPlace = { id: 0n, level: 0 }
+  #places: Places | undefined
   /** The agent's own. */
   #namespace: Namespace | undefined
   #hosts: Hosts | undefined
   #workers = 0
   #current: WantedMaps | undefined
-  #ring: RingReader | undefined
   /** Enrolments, withdrawals and sweeps, one after another. */
   readonly #serial = new Serial()
 
@@ -86,6 +84,7 @@ class KernelDatapath implements Datapath {
     this.#kernel = parts.kernel
     this.#log = parts.log
     this.#paths = paths
+    this.#reports = new Reports(parts)
     const objects = parts.objects ?? fileURLToPath(new URL('../../../bpf/out/', import.meta.url))
     this.#programs = new Programs(parts, { pins: paths.pins, objects })
   }
@@ -126,10 +125,9 @@ class KernelDatapath implements Datapath {
   }
 
   async start(): Promise<void> {
-    this.#agent = cgroupPlace(this.#paths.agentCgroup)
-    requireInside(this.#paths.agentCgroup)
-    this.#workloads = cgroupPlace(this.#paths.workloadsCgroup)
+    const places = findPlaces(this.#paths)
     this.#namespace ??= await this.#kernel.openNamespace('/proc/self/ns/net')
+    this.#places = { ...places, nodeNetns: this.#namespace.cookie }
     const before = pinnedPods(this.#kernel, this.#paths.pins)
     await this.#programs.load()
     const kept = new Set(pinnedPods(this.#kernel, this.#paths.pins).map(({ cookie }) => cookie))
@@ -139,20 +137,18 @@ class KernelDatapath implements Datapath {
       { directory: this.#paths.stateDirectory },
     )
     this.#ids.load()
-    const config = CONFIG.decode(this.#config().lookup(FIRST) ?? Buffer.alloc(CONFIG.size))
     // Settings of an agent before this one stay in force until `configure`.
-    this.#writeConfig({ ...config })
+    const settings = readSettings(this.#config())
+    writeSettings(this.#config(), this.#knownPlaces(), settings)
     await this.#programs.attach(this.#paths)
     const parts = { ...this.#sweepParts(), log: this.#log }
     this.#hosts = new Hosts(parts, { paths: this.#paths, namespace: this.#namespace })
     await this.#hosts.start()
     await this.#collect(isGone)
-    this.#ring = this.#kernel.readRing(this.#programs.map('weft_events'), (record) =>
-      this.#report(record),
-    )
+    this.#reports.start(this.#programs.map('weft_events'), (id) => this.#ids?.uidOf(id))
     this.#log.info('datapath.started', {
       pins: this.#paths.pins,
-      takenOver: config.configured === 1,
+      takenOver: settings.configured === 1,
     })
   }
 
@@ -166,7 +162,7 @@ class KernelDatapath implements Datapath {
     this.#workers = settings.workers
     const cost = Array.from({ length: settings.workers }, () => EVEN_COST)
     this.#programs.map('weft_costs').update(FIRST, COSTS.encode({ cost }))
-    this.#writeConfig({
+    writeSettings(this.#config(), this.#knownPlaces(), {
       configured: 1,
       unknown_pass: settings.unknown === 'pass' ? 1 : 0,
       direct: settings.directPath ? 1 : 0,
@@ -276,7 +272,7 @@ class KernelDatapath implements Datapath {
   }
 
   onDirectClosed(handler: (entry: AccessEntry) => void): void {
-    this.#handlers.push(handler)
+    this.#reports.subscribe(handler)
   }
 
   counters(): Readonly<Record<string, number>> {
@@ -284,8 +280,7 @@ class KernelDatapath implements Datapath {
   }
 
   liveByWorker(): readonly number[] {
-    const value = this.#programs.map('weft_workers').lookup(FIRST) ?? Buffer.alloc(WORKERS.size)
-    return WORKERS.decode(value).live.map(Number)
+    return readLive(this.#programs.map('weft_workers'))
   }
 
   listeningPorts(): ReadonlyMap<string, readonly number[]> {
@@ -297,8 +292,7 @@ class KernelDatapath implements Datapath {
   stop(mode: 'keep' | 'remove'): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#ids === undefined) return
-      this.#ring?.stop()
-      this.#ring = undefined
+      this.#reports.stop()
       await this.#hosts?.stop(mode)
       this.#hosts = undefined
       if (mode === 'remove') {
@@ -352,35 +346,13 @@ class KernelDatapath implements Datapath {
     ids.prune(new Set([...uids, ...this.#pods.keys(), ...(this.#hosts?.uids ?? [])]))
   }
 
-  #report(record: Buffer): void {
-    const entry = entryOf(record, (id) => this.#ids?.uidOf(id))
-    if (entry === undefined) this.#log.warn('datapath.unknown-event', { bytes: record.length })
-    else for (const handler of this.#handlers) handler(entry)
-  }
-
   #config() {
     return this.#programs.map('weft_config')
   }
 
-  #writeConfig(settings: {
-    readonly configured: number
-    readonly unknown_pass: number
-    readonly direct: number
-    readonly dns: number
-    readonly workers: number
-  }): void {
-    this.#config().update(
-      FIRST,
-      CONFIG.encode({
-        ...settings,
-        abi: ABI_VERSION,
-        agent_level: this.#agent.level,
-        agent_cgroup: this.#agent.id,
-        workloads_level: this.#workloads.level,
-        workloads_cgroup: this.#workloads.id,
-        node_netns: this.#namespace?.cookie ?? 0n,
-      }),
-    )
+  #knownPlaces(): Places {
+    if (this.#places === undefined) throw new MeshError('datapath.state', 'start() must come first')
+    return this.#places
   }
 
   #isEnrolled(uid: string): boolean {
@@ -410,7 +382,7 @@ class KernelDatapath implements Datapath {
     return {
       ...this.#sweepParts(),
       log: this.#log,
-      agent: this.#agent,
+      agent: this.#knownPlaces().agent,
       pods: join(this.#paths.pins, 'pods'),
       others: [...this.#pods.values()],
     }
