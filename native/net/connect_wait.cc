@@ -41,11 +41,11 @@ void ConnectWait::Wait() {
 
 void ConnectWait::OnPoll(uv_poll_t* poll, int status, int) {
   auto* self = static_cast<ConnectWait*>(static_cast<LoopResource*>(poll->data));
-  int err = status < 0 ? -status : 0;
+  int err = 0;
   socklen_t length = sizeof(err);
-  if (err == 0 && getsockopt(self->fd_.get(), SOL_SOCKET, SO_ERROR, &err, &length) != 0) {
-    err = errno;
-  }
+  // libuv tells of every error as EBADF; the socket knows which one it was.
+  if (getsockopt(self->fd_.get(), SOL_SOCKET, SO_ERROR, &err, &length) != 0) err = errno;
+  if (err == 0 && status < 0) err = -status;
   self->SettleFromLoop(err == 0 ? Status::Ok() : Status::Failed(err, "connect " + self->target_));
 }
 

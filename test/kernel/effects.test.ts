@@ -186,3 +186,13 @@ test.serial('keep-alive finds a peer that is gone', async (t) => {
   kernel.closeFd(accepted.fd)
   kernel.closeFd(listener.fd)
 })
+
+test.serial('a connect that fails while it is waited for says why', async (t) => {
+  const { kernel, blackhole } = rig
+  const silent = { address: blackhole, port: 81, ...TIMEOUT }
+  const failed = rejectsErrno(t, 'ECONNABORTED', () => kernel.connect(silent, namespace.fd))
+  const filter = { family: 4, destination: { address: blackhole, port: 81 } } as const
+  let ended = 0
+  while (ended === 0) ended = await kernel.destroySockets(filter, namespace.fd)
+  await failed
+})
