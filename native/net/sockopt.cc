@@ -64,14 +64,22 @@ napi_value SocketNetnsCookie(napi_env env, napi_callback_info info) {
   return FromUint64(env, cookie);
 }
 
-// SO_LINGER 0: close sends RST. EBADF, ENOTSOCK.
-napi_value SetLingerZero(napi_env env, napi_callback_info info) {
+napi_value SetLinger(napi_env env, napi_callback_info info, linger value) {
   Args args(env, info);
-  linger value = {1, 0};
   if (setsockopt(args.Int(0), SOL_SOCKET, SO_LINGER, &value, sizeof(value)) != 0) {
     return Throw(env, Status::Errno("setsockopt SO_LINGER"));
   }
   return Undefined(env);
+}
+
+// SO_LINGER 0: close sends RST. Accepted sockets inherit it from their listener. EBADF, ENOTSOCK.
+napi_value SetLingerZero(napi_env env, napi_callback_info info) {
+  return SetLinger(env, info, {1, 0});
+}
+
+// Close sends FIN again. EBADF, ENOTSOCK.
+napi_value ClearLingerZero(napi_env env, napi_callback_info info) {
+  return SetLinger(env, info, {0, 0});
 }
 
 // F_DUPFD_CLOEXEC. EBADF, EMFILE.
@@ -136,6 +144,7 @@ void RegisterSockopt(napi_env env, napi_value exports) {
   Export(env, exports, "originalDestination", OriginalDestination);
   Export(env, exports, "socketNetnsCookie", SocketNetnsCookie);
   Export(env, exports, "setLingerZero", SetLingerZero);
+  Export(env, exports, "clearLingerZero", ClearLingerZero);
   Export(env, exports, "duplicate", DuplicateFd);
   Export(env, exports, "closeFd", CloseFd);
   Export(env, exports, "closeOwned", CloseOwned);

@@ -327,8 +327,11 @@ export interface Kernel {
   /** SO_ORIGINAL_DST; undefined when the socket has none. */
   originalDestination(fd: number): SocketAddress | undefined
   socketNetnsCookie(fd: number): bigint
-  /** Sends RST on close (SO_LINGER 0). */
+  /** Sends RST on close (SO_LINGER 0), whoever closes it: this thread, its end or the kernel's. On a
+   * listener: of every connection that comes to it from now on. */
   setLingerZero(fd: number): void
+  /** Takes that back: close sends FIN. */
+  clearLingerZero(fd: number): void
   duplicate(fd: number): number
   closeFd(fd: number): void
   /** Ends TCP sockets that match (inet_diag SOCK_DESTROY); returns how many. */

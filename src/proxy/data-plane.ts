@@ -216,7 +216,7 @@ export class DataPlane {
 
   readonly #outbound = (pod: LocalPod, accepted: Accepted): void => {
     const connection = this.#connection('outbound', 'tunnel', pod, accepted)
-    const client = this.#streams.adopt(accepted.fd)
+    const client = this.#streams.adoptAccepted(accepted.fd)
     const abort = (): void => client.abort()
     const serve = (): Ending | Promise<Ending> =>
       this.#full() ? overloaded(abort) : serveOutbound(connection, accepted, client, this.#pipeline)
@@ -225,7 +225,7 @@ export class DataPlane {
 
   readonly #plaintext = (pod: LocalPod, accepted: Accepted): void => {
     const connection = this.#connection('inbound', 'plaintext', pod, accepted)
-    const client = this.#streams.adopt(accepted.fd)
+    const client = this.#streams.adoptAccepted(accepted.fd)
     const abort = (): void => client.abort()
     const serve = (): Ending | Promise<Ending> =>
       this.#full()

@@ -16,7 +16,7 @@ type Stoppable = Pick<Acceptor, 'stop'>
 export type AcceptHandler = (pod: LocalPod, accepted: Accepted) => void
 
 export interface PodListenersParts {
-  readonly kernel: Pick<Kernel, 'accept'>
+  readonly kernel: Pick<Kernel, 'accept' | 'setLingerZero'>
   readonly originStorage?: BpfMap
   /** Without it nobody answers questions for names. */
   readonly dns?: DnsDoor
@@ -79,6 +79,9 @@ export class PodListeners {
       return { stop: stop ?? (() => {}) }
     }
     const handle = this.#handlers[listenerClass]
+    // If this thread dies, a program must not take the end of its socket for that of its data. In a
+    // tunnel the peer's agent knows the difference.
+    if (listenerClass !== 'hbone') this.#parts.kernel.setLingerZero(fd)
     const storage = this.#parts.originStorage
     // At the node's listeners plaintext too must say whom it is for.
     const stored = listenerClass === 'outbound' || (listenerClass === 'plaintext' && isNode(pod))

@@ -72,7 +72,7 @@ test('a killed peer agent ends its connections; a restarted one serves new ones'
   const held5 = await held(far, 5)
   t.like(await held5.use(), { ok: 5, failed: 0 })
   await peer.kill()
-  t.like(await held5.use(), { ok: 0, failed: 5 })
+  t.like(await held5.use(), { ok: 0, failed: 5, ended: 0 })
   await held5.close()
   t.false((await ask(caller, far)).ok)
   const [entry] = await mesh.waitForEntries(
@@ -96,7 +96,7 @@ test('while its agent is dead a captured program is refused, and direct connecti
     t.like(report, { ok: false, error: 'ECONNREFUSED' }, host)
   }
   t.like(await direct.use(), { ok: 5, failed: 0 })
-  t.like(await tunnels.use(), { ok: 0, failed: 5 })
+  t.like(await tunnels.use(), { ok: 0, failed: 5, ended: 0 })
   t.like(await many(caller, near, 40), { ok: 40, wrong: 0, failed: 0 })
   await agent.start()
   await mesh.enrolled(caller, near, other, outcast)
@@ -167,8 +167,9 @@ for (const [side, index] of [
     t.is(report.ok + report.failed, 1500)
     // Only those that the worker held when it died: each of the four clients has one at a time.
     t.true(report.failed <= 4, JSON.stringify(report))
-    const { ok, failed } = await open.use()
+    const { ok, failed, ended } = await open.use()
     t.is(ok + failed, 20)
+    t.is(ended, 0, 'what a worker leaves behind is reset, never ended')
     // At the destination few tunnels carry all of them, which may have been in one worker.
     if (side === 'source') t.true(ok > 0 && failed > 0, `${ok} live on, ${failed} do not`)
     await open.close()

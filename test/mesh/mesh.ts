@@ -209,14 +209,15 @@ export class Held {
     return new Held(await from.run(hold(host, port, count), { waitFor: `held ${count}` }))
   }
 
-  /** Sends on every connection and says how many were answered rightly. */
-  async use(): Promise<{ readonly ok: number; readonly failed: number }> {
+  /** Sends on every connection and says how many were answered rightly, and how many ended as if
+   * the server had finished. */
+  async use(): Promise<{ readonly ok: number; readonly failed: number; readonly ended: number }> {
     this.#rounds++
     this.program.write('\n')
     const line = await this.program.waitFor(new RegExp(`{"round":${this.#rounds},.*}`), {
       timeoutMs: 30_000,
     })
-    return JSON.parse(line)
+    return { ended: 0, ...JSON.parse(line) }
   }
 
   async close(): Promise<void> {

@@ -220,6 +220,7 @@ export const socketSuite: Suite = {
       throwsErrno(t, 'EBADF', () => kernel.closeFd(fd))
       throwsErrno(t, 'EBADF', () => kernel.duplicate(fd))
       throwsErrno(t, 'EBADF', () => kernel.setLingerZero(fd))
+      throwsErrno(t, 'EBADF', () => kernel.clearLingerZero(fd))
       throwsErrno(t, 'EBADF', () => kernel.socketNetnsCookie(fd))
       throwsErrno(t, 'EBADF', () => kernel.originalDestination(fd))
     }
@@ -238,6 +239,29 @@ export const socketSuite: Suite = {
     kernel.closeFd(client.fd)
     const [error] = await failed
     t.regex(String(error), /ECONNRESET/)
+    acceptor.stop()
+    kernel.closeFd(listener.fd)
+  },
+
+  async 'linger zero of a listener is that of its connections, until it is cleared'(t, rig) {
+    const { kernel, adopt } = rig
+    const listener = await kernel.listen({ address: '127.0.0.1', port: 0 })
+    kernel.setLingerZero(listener.fd)
+    const { next, acceptor } = acceptAll(rig, listener.fd)
+    const { port } = listener.local
+    for (const cleared of [false, true]) {
+      const client = adopt((await kernel.connect({ address: '127.0.0.1', port, ...TIMEOUT })).fd)
+      const { fd } = await next()
+      if (cleared) kernel.clearLingerZero(fd)
+      const over = new Promise<string>((resolve) => {
+        client.once('error', (error) => resolve(String(error)))
+        client.once('end', () => resolve('end'))
+      })
+      client.resume()
+      kernel.closeFd(fd)
+      t.regex(await over, cleared ? /^end$/ : /ECONNRESET/)
+      client.destroy()
+    }
     acceptor.stop()
     kernel.closeFd(listener.fd)
   },

@@ -70,6 +70,8 @@ export class FakeNamespace implements FakeFile {
 
 export class FakeListener extends FakeSocket {
   readonly kind = 'listener'
+  /** Of what it accepts. */
+  lingerZero = false
   readonly #v6Only: boolean
   readonly #waiting: FakeConnection[] = []
   readonly #acceptors = new Set<() => void>()
@@ -86,6 +88,7 @@ export class FakeListener extends FakeSocket {
 
   push(connection: FakeConnection): void {
     connection.inherit(this)
+    connection.stream.lingerZero = this.lingerZero
     this.#waiting.push(connection)
     for (const wake of this.#acceptors) wake()
   }

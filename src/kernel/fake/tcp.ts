@@ -43,6 +43,7 @@ type TcpHalf = Pick<
   | 'originalDestination'
   | 'socketNetnsCookie'
   | 'setLingerZero'
+  | 'clearLingerZero'
   | 'duplicate'
   | 'closeFd'
   | 'destroySockets'
@@ -60,14 +61,18 @@ export function fakeTcp(parts: TcpParts): TcpHalf {
     accept: (fd, options, onAccept) => accept(parts, fd, options, onAccept),
     originalDestination: (fd) => asConnection('getsockopt SO_ORIGINAL_DST', fds, fd).original,
     socketNetnsCookie: (fd) => asSocket('getsockopt SO_NETNS_COOKIE', fds, fd).namespace,
-    setLingerZero(fd) {
-      const socket = asSocket('setsockopt SO_LINGER', fds, fd)
-      if (socket.kind === 'socket') asConnection('setsockopt', fds, fd).stream.lingerZero = true
-    },
+    setLingerZero: (fd) => setLinger(fds, fd, true),
+    clearLingerZero: (fd) => setLinger(fds, fd, false),
     duplicate: (fd) => fds.duplicate(fd),
     closeFd: (fd) => fds.close(fd),
     destroySockets: async (filter, namespaceFd) => destroySockets(parts, filter, namespaceFd),
   }
+}
+
+function setLinger(fds: TcpParts['fds'], fd: number, zero: boolean): void {
+  const socket = asSocket('setsockopt SO_LINGER', fds, fd)
+  if (socket instanceof FakeListener) socket.lingerZero = zero
+  else if (socket.kind === 'socket') asConnection('setsockopt', fds, fd).stream.lingerZero = zero
 }
 
 async function connect(

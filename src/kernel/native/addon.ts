@@ -182,6 +182,7 @@ export interface Addon {
   originalDestination(fd: number): RawConnected | undefined
   socketNetnsCookie(fd: number): bigint
   setLingerZero(fd: number): void
+  clearLingerZero(fd: number): void
   duplicate(fd: number): number
   closeFd(fd: number): void
   closeOwned(fd: number): void

@@ -70,6 +70,10 @@ export function nativeSockets(addon: Addon): SocketHalf {
       checkFd('setsockopt SO_LINGER', fd)
       attempt(() => addon.setLingerZero(fd))
     },
+    clearLingerZero(fd) {
+      checkFd('setsockopt SO_LINGER', fd)
+      attempt(() => addon.clearLingerZero(fd))
+    },
     duplicate(fd) {
       checkFd('dup', fd)
       return attempt(() => addon.duplicate(fd))

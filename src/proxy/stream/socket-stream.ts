@@ -6,7 +6,7 @@ import { LIMITS } from '../../model/limits.ts'
 import type { ByteStream, StreamHandler } from './byte-stream.ts'
 
 /** The part of the kernel port a socket stream needs. */
-export type SocketKernel = Pick<Kernel, 'setLingerZero' | 'closeFd'>
+export type SocketKernel = Pick<Kernel, 'setLingerZero' | 'clearLingerZero' | 'closeFd'>
 
 /** Source: ztunnel, KEEPALIVE_TIME / INTERVAL / RETRIES. */
 export const KEEP_ALIVE = { idleS: 180, intervalS: 180, probes: 9 } as const
@@ -35,15 +35,30 @@ export class SocketStreams {
 
   /** The stream owns the descriptor from here on: end, abort or the peer closes it. */
   adopt(fd: number): ByteStream {
-    return new SocketStream(fd, this.#kernel, this.#readBuffer, (socket) => {
+    return this.#stream(fd, false)
+  }
+
+  /**
+   * The same for a socket whose listener has SO_LINGER 0, so that the client sees a reset if this
+   * thread dies in the middle, and not an end. A clean end takes it back: one system call.
+   */
+  adoptAccepted(fd: number): ByteStream {
+    return this.#stream(fd, true)
+  }
+
+  #stream(fd: number, lingerZero: boolean): ByteStream {
+    const corkOnce = (socket: Socket): void => {
       socket.cork()
       if (this.#corked.push(socket) === 1) setImmediate(this.#uncork)
-    })
+    }
+    return new SocketStream({ fd, lingerZero }, this.#kernel, this.#readBuffer, corkOnce)
   }
 }
 
 class SocketStream implements ByteStream {
   readonly #fd: number
+  /** A close by whomever is a reset, now. */
+  #lingerZero: boolean
   readonly #kernel: SocketKernel
   readonly #readBuffer: Buffer
   readonly #corkOnce: (socket: Socket) => void
@@ -54,12 +69,13 @@ class SocketStream implements ByteStream {
   #paused = false
 
   constructor(
-    fd: number,
+    { fd, lingerZero }: { readonly fd: number; readonly lingerZero: boolean },
     kernel: SocketKernel,
     readBuffer: Buffer,
     corkOnce: (socket: Socket) => void,
   ) {
     this.#fd = fd
+    this.#lingerZero = lingerZero
     this.#kernel = kernel
     this.#readBuffer = readBuffer
     this.#corkOnce = corkOnce
@@ -85,6 +101,7 @@ class SocketStream implements ByteStream {
       this.#failure ??= error.code ?? error.message
     })
     socket.once('close', () => this.#closed())
+    if (this.#lingerZero) this.#clearAtEnd(socket)
     if (!this.#paused) socket.resume()
   }
 
@@ -113,19 +130,26 @@ class SocketStream implements ByteStream {
     if (this.#aborted) return
     this.#aborted = true
     const socket = this.#socket
-    if (socket === undefined) {
-      this.#kernel.setLingerZero(this.#fd)
-      this.#kernel.closeFd(this.#fd)
-      return
-    }
-    if (socket.destroyed) return
+    if (socket?.destroyed) return
+    if (!this.#lingerZero) this.#kernel.setLingerZero(this.#fd)
     // Not `resetAndDestroy`: it fails while a shutdown is queued behind unsent bytes.
-    this.#kernel.setLingerZero(this.#fd)
-    socket.destroy()
+    if (socket === undefined) this.#kernel.closeFd(this.#fd)
+    else socket.destroy()
   }
 
   get queuedBytes(): number {
     return this.#socket?.writableLength ?? 0
+  }
+
+  /** Both directions have ended, and the kernel has everything: before the socket closes itself. */
+  #clearAtEnd(socket: Socket): void {
+    let ended = 0
+    const onEnd = (): void => {
+      if (++ended < 2) return
+      this.#lingerZero = false
+      this.#kernel.clearLingerZero(this.#fd)
+    }
+    socket.once('end', onEnd).once('finish', onEnd)
   }
 
   #received(count: number): boolean {

@@ -5,10 +5,12 @@ import { createInterface } from 'node:readline'
 
 const [host, port, count] = process.argv.slice(2)
 const sockets = []
+let ended = 0
 for (let at = 0; at < Number(count); at++) {
   const socket = connect({ host, port: Number(port), autoSelectFamily: false })
   socket.setEncoding('utf8').setNoDelay(true)
   socket.on('error', () => {})
+  socket.on('end', () => ended++)
   sockets.push(socket)
   // A few at a time, as a population of long-lived clients grows.
   if (at % 50 === 49) await Promise.all(sockets.slice(-50).map(settled))
@@ -21,7 +23,8 @@ for await (const _ of createInterface({ input: process.stdin })) {
   round++
   const answers = await Promise.all(sockets.map((socket, at) => ask(socket, `${round}:${at}\n`)))
   const ok = answers.filter(Boolean).length
-  console.log(JSON.stringify({ round, ok, failed: answers.length - ok }))
+  const failed = answers.length - ok
+  console.log(JSON.stringify({ round, ok, failed, ...(ended > 0 ? { ended } : {}) }))
 }
 for (const socket of sockets) socket.destroy()
 
