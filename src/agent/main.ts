@@ -92,13 +92,7 @@ async function build(
   // Configuration first: a node with a bad one should not come up half.
   const { world, registry, rules } = await source.first()
 
-  const leaf = enterAgentCgroup(options.agentCgroup, options.workloadsCgroup, cgroup2)
-  steps.push((mode) => {
-    leaveAgentCgroup(leaf, cgroup2)
-    if (mode !== 'remove') return
-    const { hosts } = defaultSlices(cgroup2)
-    removeCgroups(options.agentCgroup, options.workloadsCgroup, hosts, dirname(hosts))
-  })
+  steps.push(enterCgroup(options, cgroup2))
   const kernel = nativeKernel()
   const datapath = openDatapath({ kernel, log }, pathsOf(options))
   steps.push((mode) => datapath.stop(mode))
@@ -150,6 +144,17 @@ async function build(
     await parts.config.exclusive(() => Promise.resolve())
   }
   return { reload, status: () => parts.status() }
+}
+
+/** Returns what undoes it. */
+function enterCgroup({ agentCgroup, workloadsCgroup }: AgentOptions, cgroup2: string): Step {
+  const leaf = enterAgentCgroup(agentCgroup, workloadsCgroup, cgroup2)
+  return (mode) => {
+    leaveAgentCgroup(leaf, cgroup2)
+    if (mode !== 'remove') return
+    const { hosts } = defaultSlices(cgroup2)
+    removeCgroups(agentCgroup, workloadsCgroup, hosts, dirname(hosts))
+  }
 }
 
 function pathsOf(options: AgentOptions): DatapathPaths {
