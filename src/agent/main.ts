@@ -75,18 +75,8 @@ async function build(
   steps: Step[],
 ): Promise<Omit<Agent, 'stop'>> {
   const issues = new IssueReport(log)
-  const memory = new LastGood(
-    { log },
-    {
-      file: join(options.memoryDirectory, 'last-good.json'),
-      directory: options.configDirectory,
-    },
-  )
+  const { memory, addresses } = remembered(options, log)
   steps.push(() => memory.settled())
-  const addresses = new AddressMemory(
-    { log },
-    join(options.memoryDirectory, 'service-addresses.json'),
-  )
   const source = new ConfigSource({ log, issues, memory, addresses }, options.configDirectory)
   steps.push(() => source.stop())
   // Configuration first: a node with a bad one should not come up half.
@@ -144,6 +134,15 @@ async function build(
     await parts.config.exclusive(() => Promise.resolve())
   }
   return { reload, status: () => parts.status() }
+}
+
+/** What outlives a reboot. */
+function remembered({ memoryDirectory, configDirectory }: AgentOptions, log: Log) {
+  const file = join(memoryDirectory, 'last-good.json')
+  return {
+    memory: new LastGood({ log }, { file, directory: configDirectory }),
+    addresses: new AddressMemory({ log }, join(memoryDirectory, 'service-addresses.json')),
+  }
 }
 
 /** Returns what undoes it. */
