@@ -78,7 +78,7 @@ export class Enrolment {
     programs.map('weft_pods').update(key, encodePod(state, stamp))
     // What "unknown: pass" let through between the first look and now.
     if (known === undefined) await tagInherited(this.#parts, state)
-    showEnrolled(programs.map('weft_enrolled'), state)
+    showEnrolled(this.#enrolledMaps(), state)
   }
 
   /** Each step is tried, whatever the others do: the namespace may be gone already. */
@@ -93,7 +93,7 @@ export class Enrolment {
       }
     }
     const all = [...state.listeners, ...state.silenced]
-    await step('enrolled', () => hideEnrolled(programs.map('weft_enrolled'), cookie))
+    await step('enrolled', () => hideEnrolled(this.#enrolledMaps(), cookie))
     await step('pods', () => programs.map('weft_pods').delete(cookieKey(cookie)))
     await step('hide', () => hideListeners(programs.map('weft_listeners'), state, state.listeners))
     await step('close', () => closeListeners(kernel, all))
@@ -133,7 +133,7 @@ export class Enrolment {
   /** All that can be done without the namespace. */
   #forget(cookie: bigint): void {
     const { kernel, programs } = this.#parts
-    hideEnrolled(programs.map('weft_enrolled'), cookie)
+    hideEnrolled(this.#enrolledMaps(), cookie)
     programs.map('weft_pods').delete(cookieKey(cookie))
     detachPod(kernel, this.#directory(cookie))
     forgetListening(this.#parts, cookie)
@@ -150,6 +150,11 @@ export class Enrolment {
 
   #directory(cookie: bigint): string {
     return join(this.#parts.pods, String(cookie))
+  }
+
+  #enrolledMaps() {
+    const { programs } = this.#parts
+    return { enrolled: programs.map('weft_enrolled'), addresses: programs.map('weft_addresses') }
   }
 
   #maps() {

@@ -241,19 +241,45 @@ export function stampOf(known: Buffer | undefined): number {
   return stamp === 0 ? randomInt(1, 0x1_0000) : stamp
 }
 
-/** Makes the pod a destination of direct connections, which is the last step of its enrolment. */
-export function showEnrolled(enrolled: BpfMap, pod: PodState): void {
+export interface EnrolledMaps {
+  /** Where workloads are enrolled, by number. */
+  readonly enrolled: BpfMap
+  /** Whose an address is: what a prober may reach. */
+  readonly addresses: BpfMap
+}
+
+/** Makes the pod a destination of direct connections and probes, which is the last step of its
+ * enrolment. */
+export function showEnrolled(maps: EnrolledMaps, pod: PodState): void {
   const { ip4, ip6, workload, namespace } = pod
-  enrolled.update(numberKey(workload), ENROLLED.encode({ ip4, ip6, netns: namespace.cookie }))
-  hideEnrolled(enrolled, namespace.cookie, workload)
+  const key = numberKey(workload)
+  const before = maps.enrolled.lookup(key)
+  maps.enrolled.update(key, ENROLLED.encode({ ip4, ip6, netns: namespace.cookie }))
+  for (const ip of [ip4, ip6]) if (ip !== NONE) maps.addresses.update(ipBytes(ip), key)
+  if (before !== undefined) hideAddresses(maps.addresses, key, before, [ip4, ip6])
+  hideEnrolled(maps, namespace.cookie, workload)
 }
 
 /** Forgets who is enrolled in a namespace, whatever its number, but for `kept`. The workload may
  * be enrolled elsewhere by now. */
-export function hideEnrolled(enrolled: BpfMap, cookie: bigint, kept?: number): void {
-  for (const [key, value] of enrolled.entries()) {
+export function hideEnrolled(maps: EnrolledMaps, cookie: bigint, kept?: number): void {
+  for (const [key, value] of maps.enrolled.entries()) {
     if (key.readUInt32LE(0) === kept || ENROLLED.decode(value).netns !== cookie) continue
-    enrolled.delete(key)
+    maps.enrolled.delete(key)
+    hideAddresses(maps.addresses, key, value)
+  }
+}
+
+/** Only those that are not another's by now. */
+function hideAddresses(
+  addresses: BpfMap,
+  number: Buffer,
+  place: Buffer,
+  kept: readonly string[] = [],
+): void {
+  const { ip4, ip6 } = ENROLLED.decode(place)
+  for (const ip of [ip4, ip6].filter((one) => !kept.includes(one)).map(ipBytes)) {
+    if (addresses.lookup(ip)?.equals(number)) addresses.delete(ip)
   }
 }
 
