@@ -21,6 +21,7 @@
         "native/bpf/ring.cc",
         "native/net/accept.cc",
         "native/net/address.cc",
+        "native/net/bind_udp.cc",
         "native/net/connect.cc",
         "native/net/connect_wait.cc",
         "native/net/diag.cc",

@@ -73,7 +73,7 @@ static __always_inline bool goes_where_sent(struct __sk_buff *skb, struct bpf_so
 static __always_inline bool kind_may_leave(__u8 kind)
 {
 	return kind == WEFT_SOCK_DIRECT || kind == WEFT_SOCK_ACCEPTED || kind == WEFT_SOCK_PASS ||
-	       kind == WEFT_SOCK_PROBE || kind == WEFT_SOCK_INHERITED;
+	       kind == WEFT_SOCK_PROBE || kind == WEFT_SOCK_INHERITED || kind == WEFT_SOCK_DNS;
 }
 
 /* A kernel's own socket holds no reference on its namespace. Its cgroup says nothing: it is that

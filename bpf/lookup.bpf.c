@@ -5,21 +5,13 @@
 #include "include/maps/base.h"
 #include "include/maps/capture.h"
 #include "include/maps/hosts.h"
+#include "include/maps/listeners.h"
 #include "include/maps/origins.h"
 #include "include/maps/sockets.h"
 #include "lib/address.h"
 #include "lib/ports.h"
 
 char LICENSE[] SEC("license") = "GPL";
-
-/* Writer: agent. Reader: lookup. The kernel removes a listener when its last descriptor closes, so
- * presence is liveness. Each family of a pod has listeners of its own. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SOCKHASH);
-	__uint(max_entries, WEFT_LISTENERS_MAX);
-	__type(key, struct weft_listener_key);
-	__type(value, __u64);
-} weft_listeners SEC(".maps");
 
 /* What one more connection costs on each worker. Writer: agent. Reader: lookup. One entry. */
 struct {
@@ -140,7 +132,8 @@ int weft_lookup(struct bpf_sk_lookup *ctx)
 		return SK_PASS;
 	own = ip_equal(&tuple.source, &tuple.destination);
 	if (is_capture_port(port)) {
-		if (own)
+		/* Loopback: a program bound there asks a resolver over TCP. */
+		if (own || ip_is_loopback(&tuple.source))
 			return to_worker(ctx, &tuple, &tuple.destination, WEFT_CLASS_OUTBOUND);
 		count(WEFT_COUNT_CAPTURE_FOREIGN);
 		return SK_DROP;

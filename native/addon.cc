@@ -20,6 +20,7 @@ NAPI_MODULE_INIT() {
   weft::RegisterProgram(env, exports);
   weft::RegisterRing(env, exports);
   weft::RegisterAccept(env, exports);
+  weft::RegisterBindUdp(env, exports);
   weft::RegisterConnect(env, exports);
   weft::RegisterDiag(env, exports);
   weft::RegisterListen(env, exports);

@@ -8,6 +8,7 @@
 namespace weft {
 
 void RegisterAccept(napi_env env, napi_value exports);
+void RegisterBindUdp(napi_env env, napi_value exports);
 void RegisterConnect(napi_env env, napi_value exports);
 void RegisterDiag(napi_env env, napi_value exports);
 void RegisterListen(napi_env env, napi_value exports);

@@ -5,23 +5,21 @@ import { createInterface } from 'node:readline'
 import { formatEndpoint } from '../../src/base/ip.ts'
 import { memoryLog } from '../../src/base/log.ts'
 import { errorText } from '../../src/base/mesh-error.ts'
-import { decodeSockOrigin } from '../../src/kernel/abi.ts'
 import type { KernelForms } from '../../src/kernel/capability.ts'
 import { openDatapath } from '../../src/kernel/datapath/open.ts'
 import type {
   DatapathPaths,
   DatapathSettings,
   DirectConnection,
-  HostEnrolment,
   PodListener,
 } from '../../src/kernel/datapath.ts'
-import type { Accepted, Acceptor, BpfMap, Namespace } from '../../src/kernel/kernel.ts'
+import type { Accepted, Acceptor, Namespace } from '../../src/kernel/kernel.ts'
 import { nativeKernel } from '../../src/kernel/native.ts'
-import { openWorkerViews } from '../../src/kernel/worker-views.ts'
+import { openWorkerViews, type WorkerViews } from '../../src/kernel/worker-views.ts'
 import type { AccessEntry } from '../../src/model/access-entry.ts'
-import { NODE_UID } from '../../src/model/messages.ts'
 import type { Reason } from '../../src/model/reason.ts'
 import type { WantedMaps } from '../../src/model/wanted-maps.ts'
+import { DnsDoor, isDns } from './dns-door.ts'
 
 const paths = JSON.parse(process.argv[2] ?? '{}') as DatapathPaths
 const forms = JSON.parse(process.argv[3] ?? '{}') as Partial<KernelForms>
@@ -31,20 +29,26 @@ const datapath = openDatapath({ kernel, log, forms }, paths)
 const namespaces = new Map<string, Namespace>()
 const acceptors = new Map<number, Acceptor>()
 const served = new Map<string, PodListener[]>()
-/** Host-network workloads that are enrolled. */
-const hosts = new Set<string>()
 const sockets = new Set<Socket>()
 const entries: AccessEntry[] = []
 /** Connections accepted, by `class worker`. */
 const accepted: Record<string, number> = {}
 let manner: 'answer' | 'hold' = 'answer'
-let origins: BpfMap | undefined
+let views: WorkerViews | undefined
+let door: DnsDoor | undefined
+/** Addresses by uid. */
+const places = new Map<string, readonly string[]>()
 
-function serve(uid: string, listeners: readonly PodListener[]): void {
+async function serve(uid: string, listeners: readonly PodListener[]): Promise<void> {
   served.set(uid, [...(served.get(uid) ?? []), ...listeners])
   for (const listener of listeners) {
-    const storage = origins
-    if (storage === undefined) throw new Error('serve before start')
+    const storage = views?.origins
+    const namespace = namespaces.get(uid)
+    if (storage === undefined || namespace === undefined) throw new Error('serve before start')
+    if (isDns(listener)) {
+      await door?.serve(listener, namespace, places.get(uid) ?? [])
+      continue
+    }
     const acceptor = kernel.accept(listener.fd, { batchMax: 64, storage }, (batch) => {
       for (const connection of batch) take(listener, connection)
     })
@@ -53,21 +57,21 @@ function serve(uid: string, listeners: readonly PodListener[]): void {
 }
 
 function letGo(listeners: readonly PodListener[]): void {
-  for (const { fd } of listeners) {
-    acceptors.get(fd)?.stop()
-    acceptors.delete(fd)
+  for (const listener of listeners) {
+    door?.letGo(listener)
+    acceptors.get(listener.fd)?.stop()
+    acceptors.delete(listener.fd)
   }
 }
 
 function take(listener: PodListener, { fd, remote, local, storage }: Accepted): void {
   const key = `${listener.class} ${listener.worker}`
   accepted[key] = (accepted[key] ?? 0) + 1
-  const origin = decodeSockOrigin(storage)
+  const origin = views?.decodeOrigin(storage)
   const answer = {
     name: origin === undefined ? listener.class : formatEndpoint(origin.ip, origin.port),
     class: listener.class,
     worker: listener.worker,
-    workload: origin?.workload,
     remote: formatEndpoint(remote.address, remote.port),
     local: formatEndpoint(local.address, local.port),
     getsockopt: kernel.originalDestination(fd),
@@ -84,30 +88,25 @@ function take(listener: PodListener, { fd, remote, local, storage }: Accepted): 
 /** Connects into a pod as deliveries do, and returns what is said there. */
 async function deliver(input: {
   uid: string
-  /** Without it: its own address. */
-  source?: string
+  source: string
   address: string
   port: number
   mark?: number
 }): Promise<string> {
   const namespace = namespaces.get(input.uid)
-  if (namespace === undefined && !hosts.has(input.uid)) throw new Error(`no pod ${input.uid}`)
+  if (namespace === undefined) throw new Error(`no pod ${input.uid}`)
   const { fd } = await kernel.connect(
     {
       address: input.address,
       port: input.port,
-      ...(input.source === undefined
-        ? {}
-        : {
-            source: { address: input.source, port: 0 },
-            portRange: [1024, 32_767],
-            transparent: true,
-            freebind: true,
-          }),
+      source: { address: input.source, port: 0 },
+      portRange: [1024, 32_767],
+      transparent: true,
+      freebind: true,
       timeoutMs: 3_000,
       ...(input.mark === undefined ? {} : { mark: input.mark }),
     },
-    namespace?.fd,
+    namespace.fd,
   )
   const socket = new Socket({ fd, readable: true, writable: true })
   let text = ''
@@ -119,7 +118,8 @@ async function deliver(input: {
 const commands: Record<string, (input: any) => unknown> = {
   start: async () => {
     await datapath.start()
-    origins = kernel.openMapById(datapath.workerMaps.origins)
+    views = openWorkerViews(kernel, datapath.workerMaps)
+    door = new DnsDoor(kernel, views)
     datapath.onDirectClosed((entry) => entries.push(entry))
   },
   configure: (settings: DatapathSettings) => datapath.configure(settings),
@@ -129,32 +129,10 @@ const commands: Record<string, (input: any) => unknown> = {
     namespaces.get(uid)?.close()
     namespaces.set(uid, namespace)
     const pod = await datapath.enrol({ uid, namespace, device: 'eth0', addresses })
-    serve(uid, pod.listeners)
-    return { cookie: String(pod.cookie), listeners: pod.listeners }
+    places.set(uid, addresses)
+    await serve(uid, pod.listeners)
+    return { cookie: String(pod.cookie), number: pod.number, listeners: pod.listeners }
   },
-  enrolHost: async (input: HostEnrolment) => {
-    const host = await datapath.enrolHost(input)
-    hosts.add(input.uid)
-    if (!served.has(NODE_UID)) serve(NODE_UID, datapath.node?.listeners ?? [])
-    return { cookie: String(host.cookie), number: host.number }
-  },
-  withdrawHost: async (uid: string) => {
-    hosts.delete(uid)
-    if (hosts.size === 0) {
-      letGo(served.get(NODE_UID) ?? [])
-      served.delete(NODE_UID)
-    }
-    await datapath.withdraw(uid)
-  },
-  setProbes: (cgroups: string[]) => datapath.setProbes(cgroups),
-  hostPorts: () => datapath.hostPorts(),
-  portOwner: ({ ip, port }: { ip: string; port: number }) => {
-    const views = openWorkerViews(kernel, datapath.workerMaps)
-    const owner = views.portOwner(ip, port)
-    views.close()
-    return owner
-  },
-  node: () => datapath.node?.listeners.length ?? 0,
   withdraw: async (uid: string) => {
     // As workers do: whoever accepts on a listener lets go of it before it is closed.
     letGo(served.get(uid) ?? [])
@@ -184,7 +162,7 @@ const commands: Record<string, (input: any) => unknown> = {
       input.reason,
     ),
   endInherited: (uid: string) => datapath.endInherited(uid),
-  listening: (uid: string) => datapath.listeningPorts().get(uid) ?? [],
+  listening: (uid: string) => datapath.listeningPorts(uid),
   silence: (worker: number) => {
     datapath.silenceWorker(worker)
   },
@@ -198,7 +176,7 @@ const commands: Record<string, (input: any) => unknown> = {
       )
     }
     const revived = await datapath.reviveWorker(worker)
-    for (const { uid, listeners } of revived) serve(uid, listeners)
+    for (const { uid, listeners } of revived) await serve(uid, listeners)
     return revived
   },
   deliver,
@@ -210,6 +188,7 @@ const commands: Record<string, (input: any) => unknown> = {
   },
   open: () => sockets.size,
   accepted: () => accepted,
+  ignoredQuestions: () => door?.ignored ?? 0,
   entries: () => entries.splice(0),
   log: () => log.entries,
   /** Entries of a pinned map. */
@@ -220,7 +199,7 @@ const commands: Record<string, (input: any) => unknown> = {
     return size
   },
   stop: async (mode: 'keep' | 'remove') => {
-    for (const acceptor of acceptors.values()) acceptor.stop()
+    for (const listeners of served.values()) letGo(listeners)
     await datapath.stop(mode)
     for (const namespace of namespaces.values()) namespace.close()
   },

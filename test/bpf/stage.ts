@@ -54,7 +54,9 @@ export class Driver {
     return this.call('counters')
   }
 
-  enrol(pod: Pod): Promise<{ cookie: string; listeners: { worker: number; fd: number }[] }> {
+  enrol(
+    pod: Pod,
+  ): Promise<{ cookie: string; number: number; listeners: { worker: number; fd: number }[] }> {
     return this.call('enrol', { uid: pod.name, netns: pod.netns, addresses: pod.addresses })
   }
 }

@@ -10,8 +10,8 @@ struct weft_translation {
 	struct weft_ip asked;
 	struct weft_ip actual;
 	__be16 asked_port; /* 0: unused */
-	__be16 actual_port;
-	__u32 pad;
+	__be16 actual_port; /* 0: refused, and that was told */
+	__u32 choice; /* slots: the worker; direct: the endpoint's index */
 };
 _Static_assert(sizeof(struct weft_translation) == 40, "weft_translation");
 

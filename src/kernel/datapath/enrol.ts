@@ -7,19 +7,17 @@ import type { PodEnrolment } from '../datapath.ts'
 import type { Namespace } from '../kernel.ts'
 import type { CgroupPlace } from './cgroup.ts'
 import { detachClsact } from './clsact.ts'
+import { closeListeners, hideListeners, openListeners } from './listeners.ts'
 import { addRoutes, findDevice, removeRoutes } from './network.ts'
 import { findNamespace, type PinnedPod, reportLost } from './pinned.ts'
 import {
   attachGuard,
   attachLookup,
-  closeListeners,
   cookieKey,
   detachPod,
   encodePod,
   familiesOf,
   hideEnrolled,
-  hideListeners,
-  openListeners,
   type PodState,
   podState,
   showEnrolled,
@@ -145,7 +143,8 @@ export class Enrolment {
     const known = this.#parts.programs.map('weft_pods').lookup(cookieKey(cookie))
     const { workload, ip4, ip6 } = POD.decode(known ?? Buffer.alloc(POD.size))
     const uid = `of namespace ${cookie}`
-    return { uid, workload, namespace, ip4, ip6, listeners: [], silenced: [] }
+    const listeners: PodState['listeners'] = []
+    return { uid, workload, namespace, ip4, ip6, hostNetwork: false, listeners, silenced: [] }
   }
 
   #directory(cookie: bigint): string {

@@ -27,7 +27,15 @@ const CAPTURE = ['weft_choices', 'weft_workers', 'weft_listener']
 
 /** The maps of each object; all are shared by their names. */
 export const MAPS = {
-  connect: [...SOCKETS, ...PODS, ...HOSTS, ...DATAGRAMS, 'weft_events', 'weft_generation'],
+  connect: [
+    ...SOCKETS,
+    ...PODS,
+    ...HOSTS,
+    ...DATAGRAMS,
+    'weft_listeners',
+    'weft_events',
+    'weft_generation',
+  ],
   track: [
     ...SOCKETS,
     ...CAPTURE,
@@ -51,18 +59,15 @@ export type Family = keyof typeof MAPS
 export interface Pins {
   readonly maps: string
   readonly links: string
-  /** A directory for each cgroup above host-network workloads, and one for the node. */
-  readonly hosts: string
   readonly pods: string
 }
 
 export function pinsOf(root: string): Pins {
-  const links = join(root, 'links')
-  return { maps: join(root, 'maps'), links, hosts: join(links, 'hosts'), pods: join(root, 'pods') }
+  return { maps: join(root, 'maps'), links: join(root, 'links'), pods: join(root, 'pods') }
 }
 
 /** Programs by cgroup, in the order of attachment: what refuses comes when the rest is ready. */
-export const ATTACHED = {
+const ATTACHED = {
   agent: [
     ['track', 'weft_track_agent'],
     ['origdst', 'weft_origdst'],
@@ -71,6 +76,8 @@ export const ATTACHED = {
     ['track', 'weft_track_workload'],
     ['connect', 'weft_getpeername4'],
     ['connect', 'weft_getpeername6'],
+    ['connect', 'weft_recvmsg4'],
+    ['connect', 'weft_recvmsg6'],
     ['connect', 'weft_sendmsg4'],
     ['connect', 'weft_sendmsg6'],
     ['connect', 'weft_connect4'],
@@ -235,19 +242,17 @@ export class Programs {
 
 /** Detaches every link that is pinned below `root`, and removes all pins. */
 export function dropPins(kernel: Kernel, root: string): void {
-  const { links, hosts, pods } = pinsOf(root)
+  const { links, pods } = pinsOf(root)
   // What captures goes last: until then programs are refused rather than let past the mesh.
-  const single = list(links).filter((path) => path !== hosts)
-  const pinned = [...inside(pods), ...single, ...inside(hosts)]
+  const pinned = [
+    ...list(pods).flatMap((pod) => list(join(pods, pod)).map((name) => join(pods, pod, name))),
+    ...list(links).map((name) => join(links, name)),
+  ]
   for (const path of pinned) dropLink(kernel, path)
   rmSync(root, { recursive: true, force: true })
 }
 
-/** The pins in the directories of a directory. */
-const inside = (directory: string): string[] => list(directory).flatMap((path) => list(path))
-
-const list = (directory: string): string[] =>
-  existsSync(directory) ? readdirSync(directory).map((name) => join(directory, name)) : []
+const list = (directory: string): string[] => (existsSync(directory) ? readdirSync(directory) : [])
 
 function readObject(path: string): Buffer {
   try {

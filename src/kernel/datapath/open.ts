@@ -8,7 +8,7 @@ import type { AccessEntry } from '../../model/access-entry.ts'
 import { LIMITS } from '../../model/limits.ts'
 import { REASONS, type Reason } from '../../model/reason.ts'
 import type { WantedMaps } from '../../model/wanted-maps.ts'
-import { COSTS, POD } from '../abi.ts'
+import { COSTS, POD, WORKERS } from '../abi.ts'
 import type { KernelForms } from '../capability.ts'
 import type {
   Datapath,
@@ -22,25 +22,17 @@ import type {
   PodListener,
   WorkerMapIds,
 } from '../datapath.ts'
-import type { Kernel, Namespace } from '../kernel.ts'
+import type { Kernel, Namespace, RingReader } from '../kernel.ts'
 import { findPlaces, type Places, readSettings, writeSettings } from './config.ts'
-import { readCounters, readListening, readLive } from './counters.ts'
+import { readCounters, readListening } from './counters.ts'
 import { Enrolment } from './enrol.ts'
+import { entryOf } from './events.ts'
 import { denials, encodeGeneration, publish, uidsOf } from './generation.ts'
-import { Hosts } from './hosts.ts'
 import { pinnedHighWater, WorkloadIds } from './ids.ts'
+import { closeListeners, hideListeners, openListeners } from './listeners.ts'
 import { Programs, pinsOf } from './load.ts'
 import { type PinnedPod, pinnedPods } from './pinned.ts'
-import {
-  closeListeners,
-  cookieKey,
-  hideListeners,
-  openListeners,
-  type PodState,
-  requireDistinct,
-} from './pod.ts'
-import { Reports } from './reports.ts'
-import { revive, silence } from './served.ts'
+import { cookieKey, type PodState, requireDistinct } from './pod.ts'
 import { endInherited, endSockets, listDirect } from './sweep.ts'
 
 export interface DatapathParts {
@@ -67,16 +59,16 @@ class KernelDatapath implements Datapath {
   readonly #paths: DatapathPaths
   readonly #programs: Programs
   readonly #pods = new Map<string, PodState>()
-  readonly #reports: Reports
+  readonly #handlers: ((entry: AccessEntry) => void)[] = []
   /** Pods of an agent before this one whose pins were replaced, until they enrol again. */
   #replaced: readonly PinnedPod[] = []
   #ids: WorkloadIds | undefined
   #places: Places | undefined
   /** The agent's own. */
   #namespace: Namespace | undefined
-  #hosts: Hosts | undefined
   #workers = 0
   #current: WantedMaps | undefined
+  #ring: RingReader | undefined
   /** Enrolments, withdrawals and sweeps, one after another. */
   readonly #serial = new Serial()
 
@@ -84,7 +76,6 @@ class KernelDatapath implements Datapath {
     this.#kernel = parts.kernel
     this.#log = parts.log
     this.#paths = paths
-    this.#reports = new Reports(parts)
     const objects = parts.objects ?? fileURLToPath(new URL('../../../bpf/out/', import.meta.url))
     this.#programs = new Programs(parts, { pins: paths.pins, objects })
   }
@@ -102,26 +93,19 @@ class KernelDatapath implements Datapath {
   }
 
   get node(): EnrolledPod | undefined {
-    return this.#hosts?.node
+    return undefined
   }
 
   enrolHost(host: HostEnrolment): Promise<EnrolledPod> {
-    return this.#inTurn(async () => {
-      const workers = this.#knownWorkers()
-      if (this.#pods.has(host.uid)) await this.#withdraw(host.uid)
-      const number = this.#knownIds().numberOf(host.uid)
-      const enrolled = await this.#knownHosts().enter(host, number, workers)
-      await this.#collect((pod) => isGone(pod) || this.#workloadAt(pod.cookie) === number)
-      return enrolled
-    })
+    return Promise.reject(new MeshError('datapath.enrol', `${host.uid} shares the node's network`))
   }
 
-  setProbes(cgroups: readonly string[]): Promise<void> {
-    return this.#inTurn(() => this.#knownHosts().setProbes(cgroups))
+  setProbes(_cgroups: readonly string[]): Promise<void> {
+    return Promise.resolve()
   }
 
   hostPorts(): readonly HostPort[] {
-    return this.#knownHosts().ports((number) => this.#ids?.uidOf(number) ?? '')
+    return []
   }
 
   async start(): Promise<void> {
@@ -141,11 +125,10 @@ class KernelDatapath implements Datapath {
     const settings = readSettings(this.#config())
     writeSettings(this.#config(), this.#knownPlaces(), settings)
     await this.#programs.attach(this.#paths)
-    const parts = { ...this.#sweepParts(), log: this.#log }
-    this.#hosts = new Hosts(parts, { paths: this.#paths, namespace: this.#namespace })
-    await this.#hosts.start()
     await this.#collect(isGone)
-    this.#reports.start(this.#programs.map('weft_events'), (id) => this.#ids?.uidOf(id))
+    this.#ring = this.#kernel.readRing(this.#programs.map('weft_events'), (record) =>
+      this.#report(record),
+    )
     this.#log.info('datapath.started', {
       pins: this.#paths.pins,
       takenOver: settings.configured === 1,
@@ -173,12 +156,14 @@ class KernelDatapath implements Datapath {
 
   enrol(pod: PodEnrolment): Promise<EnrolledPod> {
     return this.#inTurn(async () => {
-      const workers = this.#knownWorkers()
-      await this.#withdraw(pod.uid)
+      if (this.#workers === 0) {
+        throw new MeshError('datapath.enrol', 'configure() must come before enrol()')
+      }
+      if (this.#pods.has(pod.uid)) await this.#withdraw(pod.uid)
       for (const other of this.#pods.values()) requireDistinct(pod, other)
       const workload = this.#knownIds().numberOf(pod.uid)
       const parts = this.#enrolmentParts()
-      const state = await new Enrolment(parts).enter(pod, workload, workers)
+      const state = await new Enrolment(parts).enter(pod, workload, this.#workers)
       this.#pods.set(pod.uid, state)
       const { cookie } = pod.namespace
       this.#replaced = this.#replaced.filter((replaced) => replaced.cookie !== cookie)
@@ -186,7 +171,6 @@ class KernelDatapath implements Datapath {
       await this.#collect(
         (earlier) => isGone(earlier) || this.#workloadAt(earlier.cookie) === workload,
       )
-      await this.#knownHosts().forget((number) => number === workload)
       return { uid: pod.uid, cookie, number: workload, listeners: [...state.listeners] }
     })
   }
@@ -194,8 +178,7 @@ class KernelDatapath implements Datapath {
   endInherited(uid: string): Promise<number> {
     return this.#inTurn(async () => {
       const pod = this.#pods.get(uid)
-      if (pod === undefined) return this.#knownHosts().endInherited(uid)
-      return endInherited(this.#sweepParts(), pod)
+      return pod === undefined ? 0 : endInherited(this.#sweepParts(), pod)
     })
   }
 
@@ -207,36 +190,41 @@ class KernelDatapath implements Datapath {
   }
 
   withdrawUnclaimed(keep: ReadonlySet<string> = new Set()): Promise<number> {
-    const isUnclaimed = (number: number): boolean => {
-      const uid = this.#knownIds().uidOf(number)
-      return uid === undefined || !keep.has(uid) || this.#isEnrolled(uid)
-    }
-    return this.#inTurn(async () => {
-      const pods = await this.#collect(({ cookie }) => isUnclaimed(this.#workloadAt(cookie)))
-      return pods + (await this.#knownHosts().forget(isUnclaimed))
-    })
+    return this.#inTurn(() =>
+      this.#collect((pod) => {
+        const uid = this.#knownIds().uidOf(this.#workloadAt(pod.cookie))
+        return uid === undefined || !keep.has(uid) || this.#pods.has(uid)
+      }),
+    )
   }
 
   silenceWorker(worker: number): void {
-    const map = this.#programs.map('weft_listeners')
     for (const pod of this.#pods.values()) {
-      silence(this.#kernel, pod, worker, (gone) => hideListeners(map, pod, gone))
+      const gone = pod.listeners.filter((listener) => listener.worker === worker)
+      if (gone.length === 0) continue
+      hideListeners(this.#programs.map('weft_listeners'), pod, gone)
+      // An heir may still accept on those of this death, but no more on those of the one before.
+      const earlier = pod.silenced.filter((listener) => listener.worker === worker)
+      closeListeners(this.#kernel, earlier)
+      pod.silenced = [...pod.silenced.filter((listener) => listener.worker !== worker), ...gone]
+      pod.listeners = pod.listeners.filter((listener) => listener.worker !== worker)
     }
-    this.#hosts?.silence(worker)
   }
 
   reviveWorker(
     worker: number,
   ): Promise<readonly { uid: string; listeners: readonly PodListener[] }[]> {
     return this.#inTurn(async () => {
+      const revived: { uid: string; listeners: readonly PodListener[] }[] = []
       const maps = {
         listeners: this.#programs.map('weft_listeners'),
         listener: this.#programs.map('weft_listener'),
       }
-      const revived = await this.#knownHosts().revive(worker)
       for (const pod of this.#pods.values()) {
-        const open = () => openListeners(this.#kernel, maps, pod, worker)
-        revived.push(...(await revive(pod, worker, open)))
+        if (pod.listeners.some((listener) => listener.worker === worker)) continue
+        const listeners = await openListeners(this.#kernel, maps, pod, worker)
+        pod.listeners.push(...listeners)
+        revived.push({ uid: pod.uid, listeners })
       }
       return revived
     })
@@ -272,7 +260,7 @@ class KernelDatapath implements Datapath {
   }
 
   onDirectClosed(handler: (entry: AccessEntry) => void): void {
-    this.#reports.subscribe(handler)
+    this.#handlers.push(handler)
   }
 
   counters(): Readonly<Record<string, number>> {
@@ -280,21 +268,20 @@ class KernelDatapath implements Datapath {
   }
 
   liveByWorker(): readonly number[] {
-    return readLive(this.#programs.map('weft_workers'))
+    const value = this.#programs.map('weft_workers').lookup(FIRST) ?? Buffer.alloc(WORKERS.size)
+    return WORKERS.decode(value).live.map(Number)
   }
 
-  listeningPorts(): ReadonlyMap<string, readonly number[]> {
-    const found = readListening(this.#programs.map('weft_listening'))
-    const pods = [...this.#pods.values()]
-    return new Map(pods.map(({ uid, namespace }) => [uid, found.get(namespace.cookie) ?? []]))
+  listeningPorts(uid: string): readonly number[] {
+    const cookie = this.#pods.get(uid)?.namespace.cookie
+    return readListening(this.#programs.map('weft_listening'), cookie)
   }
 
   stop(mode: 'keep' | 'remove'): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#ids === undefined) return
-      this.#reports.stop()
-      await this.#hosts?.stop(mode)
-      this.#hosts = undefined
+      this.#ring?.stop()
+      this.#ring = undefined
       if (mode === 'remove') {
         for (const uid of [...this.#pods.keys()]) await this.#withdraw(uid)
         await this.#collect(() => true)
@@ -314,7 +301,6 @@ class KernelDatapath implements Datapath {
   }
 
   async #withdraw(uid: string): Promise<void> {
-    await this.#hosts?.leave(uid)
     const state = this.#pods.get(uid)
     if (state === undefined) return
     this.#pods.delete(uid)
@@ -343,7 +329,13 @@ class KernelDatapath implements Datapath {
     const generation = encodeGeneration(wanted, ids.numbersOf(uids))
     publish(this.#kernel, this.#programs.map('weft_generation'), generation)
     this.#current = wanted
-    ids.prune(new Set([...uids, ...this.#pods.keys(), ...(this.#hosts?.uids ?? [])]))
+    ids.prune(new Set([...uids, ...this.#pods.keys()]))
+  }
+
+  #report(record: Buffer): void {
+    const entry = entryOf(record, (id) => this.#ids?.uidOf(id))
+    if (entry === undefined) this.#log.warn('datapath.unknown-event', { bytes: record.length })
+    else for (const handler of this.#handlers) handler(entry)
   }
 
   #config() {
@@ -353,20 +345,6 @@ class KernelDatapath implements Datapath {
   #knownPlaces(): Places {
     if (this.#places === undefined) throw new MeshError('datapath.state', 'start() must come first')
     return this.#places
-  }
-
-  #isEnrolled(uid: string): boolean {
-    return this.#pods.has(uid) || this.#hosts?.has(uid) === true
-  }
-
-  #knownWorkers(): number {
-    if (this.#workers > 0) return this.#workers
-    throw new MeshError('datapath.enrol', 'configure() must come before an enrolment')
-  }
-
-  #knownHosts(): Hosts {
-    if (this.#hosts === undefined) throw new MeshError('datapath.state', 'start() must come first')
-    return this.#hosts
   }
 
   #knownIds(): WorkloadIds {

@@ -4,8 +4,7 @@ import { existsSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { canonicalIp, parseIp } from '../../base/ip.ts'
 import { MeshError } from '../../base/mesh-error.ts'
-import type { ListenerClass, StreamClass } from '../../model/messages.ts'
-import { ENROLLED, LISTENER, LISTENER_CLASSES, LISTENER_KEY, POD } from '../abi.ts'
+import { ENROLLED, POD } from '../abi.ts'
 import type { KernelForms } from '../capability.ts'
 import type { PodEnrolment, PodListener } from '../datapath.ts'
 import type { BpfMap, Kernel, Namespace } from '../kernel.ts'
@@ -15,8 +14,6 @@ import { dropLink, linkAt } from './links.ts'
 import type { Programs } from './load.ts'
 import type { PodDevice } from './network.ts'
 
-const BACKLOG = 4096
-const CLASSES: readonly StreamClass[] = ['outbound', 'plaintext', 'hbone']
 /** No address of that family. */
 const NONE = '::'
 const LINKS = ['lookup', 'guard-pod', 'guard-host'] as const
@@ -27,6 +24,8 @@ export interface PodState {
   readonly namespace: Namespace
   readonly ip4: string
   readonly ip6: string
+  /** It shares the node's network and address. */
+  readonly hostNetwork: boolean
   /** Of workers that may be chosen. */
   listeners: PodListener[]
   /** Of workers that died, kept open while others accept what is queued on them. */
@@ -53,6 +52,7 @@ export function podState(pod: PodEnrolment, workload: number): PodState {
     namespace: pod.namespace,
     ip4: canonicalIp(v4[0] ?? NONE) ?? NONE,
     ip6: canonicalIp(v6[0] ?? NONE) ?? NONE,
+    hostNetwork: false,
     listeners: [],
     silenced: [],
   }
@@ -77,70 +77,6 @@ export function requireDistinct(pod: PodEnrolment, other: PodState): void {
 export function familiesOf(pod: PodState): (4 | 6)[] {
   const families = [pod.ip4 === NONE ? [] : [4 as const], pod.ip6 === NONE ? [] : [6 as const]]
   return families.flat()
-}
-
-interface ListenerMaps {
-  readonly listeners: BpfMap
-  readonly listener: BpfMap
-}
-
-/** Listeners of one worker for every class and family, known to `lookup`. All or none. */
-export async function openListeners(
-  kernel: Kernel,
-  maps: ListenerMaps,
-  pod: PodState,
-  worker: number,
-): Promise<PodListener[]> {
-  const opened: PodListener[] = []
-  try {
-    for (const [kind, family] of CLASSES.flatMap((one) => pairs(one, familiesOf(pod)))) {
-      // Freebind, because loopback may lack the address while the pod has another.
-      const spec = { address: LOOPBACKS[family], port: 0, backlog: BACKLOG, freebind: true }
-      const { fd } = await kernel.listen(spec, pod.namespace.fd)
-      opened.push({ worker, class: kind, fd })
-      maps.listener.updateSocket(
-        fd,
-        LISTENER.encode({ worker, class: LISTENER_CLASSES[kind], workload: pod.workload }),
-      )
-      maps.listeners.updateFd(listenerKey(family === 4 ? pod.ip4 : pod.ip6, kind, worker), fd)
-    }
-  } catch (error) {
-    closeListeners(kernel, opened)
-    throw error
-  }
-  return opened
-}
-
-/** Out of the choice of `lookup`; the sockets stay open. */
-export function hideListeners(
-  listeners: BpfMap,
-  pod: PodState,
-  hidden: readonly PodListener[],
-): void {
-  for (const { worker, class: kind } of hidden) {
-    for (const ip of [pod.ip4, pod.ip6]) {
-      if (ip !== NONE) listeners.delete(listenerKey(ip, kind, worker))
-    }
-  }
-}
-
-export function closeListeners(kernel: Kernel, listeners: readonly PodListener[]): void {
-  for (const { fd } of listeners) kernel.closeFd(fd)
-}
-
-/**
- * One socket for each family: a socket bound to ::1 takes no IPv4 (the kernel makes it IPv6-only),
- * and one bound to :: would be found at its port under every address. Bound to a loopback address
- * and any port, nobody meets it at a known place; `lookup` assigns it.
- */
-const LOOPBACKS: Readonly<Record<4 | 6, string>> = { 4: '127.0.0.1', 6: '::1' }
-
-function pairs(kind: ListenerClass, families: readonly (4 | 6)[]): [ListenerClass, 4 | 6][] {
-  return families.map((family) => [kind, family])
-}
-
-function listenerKey(ip: string, kind: ListenerClass, worker: number): Buffer {
-  return LISTENER_KEY.encode({ ip, class: LISTENER_CLASSES[kind], worker })
 }
 
 export async function attachLookup(

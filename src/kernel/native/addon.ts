@@ -139,6 +139,14 @@ export interface Addon {
     namespaceFd: number | undefined,
     done: Done<RawConnected>,
   ): void
+  bindUdp(
+    ip: Bytes,
+    port: number,
+    freebind: boolean,
+    v6Only: boolean,
+    namespaceFd: number | undefined,
+    done: Done<RawConnected>,
+  ): void
   connect(
     ip: Bytes,
     port: number,

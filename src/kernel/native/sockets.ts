@@ -53,8 +53,8 @@ export function nativeSockets(addon: Addon): SocketHalf {
         checkFd('setns', namespaceFd)
         addon.writeFileIn(namespaceFd, checkPath('write', path), text, done)
       }),
-    bindUdp: () => Promise.reject(new Error('not built yet')),
     listen: (spec, namespaceFd) => attemptAsync(() => listen(addon, spec, namespaceFd)),
+    bindUdp: (spec, namespaceFd) => attemptAsync(() => bindUdp(addon, spec, namespaceFd)),
     connect: (spec, namespaceFd) => attemptAsync(() => connect(addon, spec, namespaceFd)),
     accept: (fd, options, onAccept) => nativeAccept(addon, fd, options, onAccept),
     originalDestination(fd) {
@@ -120,6 +120,27 @@ async function listen(addon: Addon, spec: ListenSpec, namespaceFd?: number): Pro
     ),
   )
   // From now on the listener is the caller's and outlives this thread.
+  addon.takeFd(bound.fd)
+  return toBound(bound)
+}
+
+async function bindUdp(
+  addon: Addon,
+  spec: Parameters<Kernel['bindUdp']>[0],
+  namespaceFd?: number,
+): Promise<Bound> {
+  const ip = checkAddress('bind UDP', spec.address)
+  checkPort('bind UDP', spec.port)
+  const bound = await settled<RawConnected>((done) =>
+    addon.bindUdp(
+      ip,
+      spec.port,
+      spec.freebind ?? false,
+      spec.v6Only ?? false,
+      checkNamespace(namespaceFd),
+      done,
+    ),
+  )
   addon.takeFd(bound.fd)
   return toBound(bound)
 }

@@ -1,0 +1,42 @@
+// Programs that ask resolvers, in the ways libraries do, and report what came back.
+import type { Pod } from '../lab/pod.ts'
+import { PYTHON } from '../lab/programs.ts'
+import type { DnsAnswer } from './dns-door.ts'
+
+/** What one socket got: the answer, and where it came from as the program sees it. */
+export interface Heard extends DnsAnswer {
+  readonly from: readonly [ip: string, port: number]
+}
+
+const PRELUDE = `
+import errno,json,socket,struct,sys
+def heard(data, source):
+    return dict(json.loads(data), **{"from": list(source[:2])})
+def udp(host="0.0.0.0"):
+    s=socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(3)
+    return s
+def sent(s, text, host, port=53):
+    s.sendto(text.encode(), (host, port))
+def got(s):
+    return heard(*s.recvfrom(4096))
+def tell(value):
+    print(json.dumps(value))
+def failing(task):
+    try: task()
+    except OSError as error: return errno.errorcode.get(error.errno, type(error).__name__)
+    return "nothing"
+`
+
+/** Runs lines of Python in the pod, which `tell` one value. */
+export async function ask<T>(
+  pod: Pod,
+  lines: string,
+  options: Parameters<Pod['exec']>[1] = {},
+): Promise<T> {
+  const { stdout, stderr } = await pod.exec([PYTHON, '-c', `${PRELUDE}${lines}`], {
+    check: false,
+    ...options,
+  })
+  if (stdout === '') throw new Error(stderr)
+  return JSON.parse(stdout) as T
+}
