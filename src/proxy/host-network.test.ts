@@ -205,10 +205,13 @@ test('plaintext goes to the workload whose number it carries', async (t) => {
   const refused = await node.entry(1)
   t.is(refused.reason, 'plaintext-denied')
   t.is(refused.destination.workload, 'api')
-  // Somebody met the listener itself: the kernel stored nothing.
-  const own = await node.serveAs(nodePod(ip), 'plaintext', { ip })
-  await new Client(ip, own).over()
-  t.is((await node.entry(2)).reason, 'unknown-workload')
+  // Somebody met the listener itself: the kernel knows nobody who has that port.
+  const nobody = { ip, port: 7031, workload: 0 }
+  for (const [at, origin] of [{}, { origin: nobody }].entries()) {
+    const own = await node.serveAs(nodePod(ip), 'plaintext', { ip, ...origin })
+    await new Client(ip, own).over()
+    t.is((await node.entry(2 + at)).reason, 'unknown-workload')
+  }
   await server.close()
 })
 

@@ -33,11 +33,12 @@ export class HostWorkloads {
     for (const [number, pod] of this.#byNumber) if (pod.uid === uid) this.#byNumber.delete(number)
   }
 
-  /** Known at once almost always; right after enrolment main may say so a moment later. */
+  /** Known at once almost always; right after enrolment main may say so a moment later. 0 is nobody. */
   numbered(
     number: number,
     signal: AbortSignal,
   ): LocalPod | undefined | Promise<LocalPod | undefined> {
+    if (number === 0) return undefined
     return this.#waiting.wait(() => this.#byNumber.get(number), LIMITS.workloadWaitMs, signal)
   }
 

@@ -9,7 +9,7 @@ import { REASONS, type Reason } from '../model/reason.ts'
 import type { Tables, TableWorkload } from '../model/tables.ts'
 import type { Address, Connection } from './connection.ts'
 import type { FlowBook } from './flow-book.ts'
-import { type HostWorkloads, isLoopback, isNode } from './host-workloads.ts'
+import { type HostWorkloads, isNode } from './host-workloads.ts'
 import { admit } from './inbound/admit.ts'
 import {
   type Authority,
@@ -106,9 +106,9 @@ export async function serveInboundPlaintext(
 ): Promise<Ending> {
   const target = connection.destination
   // A program of the pod met the listener itself, on loopback: a delivery there would come back
-  // here. On the node the kernel says whom a connection was for, and only of those it steered.
+  // here. On the node, where a service may be on loopback, the kernel says whom it was for.
   const node = isNode(connection.pod)
-  const own = connection.pod.addresses.includes(target.ip) || (node && isLoopback(target.ip))
+  const own = node || connection.pod.addresses.includes(target.ip)
   if (!own || isMeshPort(target.port)) return broken(client, 'illegal-port', meshPort(target))
   const number = node ? parts.decodeOrigin(accepted.storage)?.workload : undefined
   const workload = await localWorkload(connection, number, parts)

@@ -160,10 +160,10 @@ export function hostPod({ uid, addresses }: TableWorkload, number: number): Loca
   return localPod({ uid, namespaceFd, addresses, number, hostNetwork: true })
 }
 
-/** The node at this address. */
+/** The node at this address: its connections are of the workloads they are from or for. */
 export function nodePod(ip: string): LocalPod {
   const namespaceFd = namespaceOf(ip)
-  return localPod({ uid: NODE_UID, namespaceFd, addresses: [ip], number: 0, hostNetwork: true })
+  return localPod({ uid: NODE_UID, namespaceFd, addresses: [], number: 0, hostNetwork: true })
 }
 
 /** The descriptor of its namespace is the last part of its address, here. */
