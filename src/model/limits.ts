@@ -68,6 +68,30 @@ export const LIMITS = {
   containersMax: 4_096,
   /** One file of a container runtime's state. */
   containerStateBytesMax: 4_194_304,
+  /** Addresses told of one headless service. */
+  dnsAddressesMax: 1_000,
+  /** Answers of ours kept ready for one workload. */
+  dnsReadyMax: 1_024,
+  /** Answers of resolvers kept for one workload, by one worker. */
+  dnsCacheEntriesMax: 256,
+  dnsCacheBytesMax: 65_536,
+  /** The longest that an answer of a resolver is kept. */
+  dnsCacheTtlMaxS: 30,
+  /** Questions of one workload on their way to resolvers, by one worker. */
+  dnsInFlightMax: 256,
+  /** A resolver's silence; who asked has given up before. */
+  dnsSilenceMs: 10_000,
+  /** Sockets to resolvers, of one workload, by one worker. */
+  dnsSocketsMax: 16,
+  /** A socket to a resolver takes no further questions after this: the next one has another port. */
+  dnsSocketAgeMs: 5_000,
+  /** Bytes of answers that wait for a full socket. */
+  dnsSendBytesMax: 262_144,
+  /** Questions of one TCP connection that are not answered yet. */
+  dnsTcpPendingMax: 64,
+  /** Source: RFC 7766 section 6.2.3, which asks for seconds. */
+  dnsTcpIdleMs: 10_000,
+
   /** One configuration file. */
   configFileBytesMax: 4_194_304,
   configFilesMax: 10_000,

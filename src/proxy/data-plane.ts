@@ -1,5 +1,6 @@
 // The data plane of one worker: takes connections from the listeners of its pods, sends each
 // through the pipeline and reports its ending. Lives in `agent/worker.ts`.
+import { randomInt } from 'node:crypto'
 import type { CellBoard } from '../base/cells.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
@@ -15,8 +16,10 @@ import type { ListenerHandle, LocalPod } from '../model/messages.ts'
 import type { Reason } from '../model/reason.ts'
 import type { Tables } from '../model/tables.ts'
 import type { AccessLog } from '../telemetry/access-log.ts'
+import { DnsMeter } from '../telemetry/dns-cells.ts'
 import { ProxyMeter, proxyBoard } from '../telemetry/proxy-cells.ts'
 import { Connection } from './connection.ts'
+import { type Asked, UdpDoor } from './dns/udp-door.ts'
 import { FlowBook } from './flow-book.ts'
 import { HostWorkloads, type PortOwner } from './host-workloads.ts'
 import { InboundSessions } from './inbound/sessions.ts'
@@ -44,6 +47,8 @@ export interface DataPlaneParts {
   readonly originStorage?: BpfMap
   /** Which host-network workload serves a port of this node; without it there are none. */
   readonly portOwner?: PortOwner
+  /** Which resolver a question was sent to; without it nobody answers what comes by UDP. */
+  readonly asked?: Asked
   /** Made by `proxyBoard`; the worker writes the row of its number. */
   readonly cells?: CellBoard
 }
@@ -62,6 +67,8 @@ export interface DataPlaneStats {
 
 /** How long the backlog of a dead worker's listener is waited for: handshakes under way. */
 const BACKLOG_DRAIN_MS = 1_000
+
+const DNS_IDS = 65_536
 
 export class DataPlane {
   readonly #parts: DataPlaneParts
@@ -108,6 +115,7 @@ export class DataPlane {
       decodeOrigin: parts.decodeOrigin,
       flows: this.#flows,
       hosts: this.#hosts,
+      dns: new DnsMeter(board, options.worker),
     }
     this.#sessions = new InboundSessions(
       { transport, identities, pipeline: this.#pipeline, meter: this.#meter },
@@ -115,10 +123,21 @@ export class DataPlane {
       () => this.#full(),
     )
     this.#listeners = new PodListeners(
-      { kernel, ...(parts.originStorage ? { originStorage: parts.originStorage } : {}) },
+      {
+        kernel,
+        ...(parts.originStorage ? { originStorage: parts.originStorage } : {}),
+        ...(parts.asked ? { dns: this.#door(parts.asked) } : {}),
+      },
       { outbound: this.#outbound, plaintext: this.#plaintext, hbone: this.#sessions.serve },
     )
     this.#forgetIdentities = identities.onReplaced(this.#identityReplaced)
+  }
+
+  #door(asked: Asked): UdpDoor {
+    const { clock, random, view, choices, dns: meter } = this.#pipeline
+    const { kernel } = this.#parts
+    const newId = (): number => randomInt(DNS_IDS)
+    return new UdpDoor({ kernel, clock, random, view, choices, meter, newId, asked })
   }
 
   readonly #identityReplaced: ReplacedHandler = (current, previous) => {

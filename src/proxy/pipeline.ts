@@ -7,7 +7,11 @@ import type { Ending, PeerIdentity } from '../model/facts.ts'
 import { LIMITS } from '../model/limits.ts'
 import { REASONS, type Reason } from '../model/reason.ts'
 import type { Tables, TableWorkload } from '../model/tables.ts'
+import type { DnsMeter } from '../telemetry/dns-cells.ts'
 import type { Address, Connection } from './connection.ts'
+import { decide } from './dns/decide.ts'
+import { TCP_BYTES_MAX } from './dns/response.ts'
+import { serveNames } from './dns/tcp-session.ts'
 import type { FlowBook } from './flow-book.ts'
 import { type HostWorkloads, isNode } from './host-workloads.ts'
 import { admit } from './inbound/admit.ts'
@@ -21,6 +25,7 @@ import { deliver } from './inbound/deliver.ts'
 import { hostTarget } from './inbound/host-target.ts'
 import { isMeshPort } from './mesh-ports.ts'
 import { type AttemptParts, connectUpstream } from './outbound/attempts.ts'
+import type { DialFailure } from './outbound/dial.ts'
 import type { EndpointChoices } from './outbound/endpoints.ts'
 import { type DecodeOrigin, originalDestination } from './outbound/original-destination.ts'
 import { routeFor } from './outbound/route.ts'
@@ -37,7 +42,11 @@ export interface PipelineParts extends AttemptParts {
   readonly flows: Pick<FlowBook, 'ready'>
   /** The workloads that share this node's network. */
   readonly hosts: HostWorkloads
+  /** Counts questions for names. */
+  readonly dns: DnsMeter
 }
+
+const DNS_PORT = 53
 
 /** What a request came through. */
 export interface Tunnel {
@@ -62,17 +71,56 @@ export async function serveOutbound(
   if (source === undefined) return broken(client, 'unknown-source', connection.pod.uid)
   connection.sourceWorkload = source
   const tables = parts.tables()
-  const route = routeFor(tables, connection.pod, original.value, parts.choices, parts.hosts)
+  if (tables.mesh.dns === 'capture' && original.value.port === DNS_PORT) {
+    return answerNames(connection, source, client, parts)
+  }
+  const upstream = await reach(connection, source, parts)
+  if (!upstream.ok) return broken(client, upstream.error.reason, upstream.error.detail)
+  return carry(connection, client, upstream.value, tables, parts)
+}
+
+/** To where the connection was made, or to whom the mesh has there. */
+async function reach(
+  connection: Connection,
+  source: TableWorkload,
+  parts: PipelineParts,
+): Promise<Result<ByteStream, DialFailure>> {
+  const { pod, destination } = connection
+  const tables = parts.tables()
+  const route = routeFor(tables, pod, destination, parts.choices, parts.hosts)
   if (route.kind === 'refused') {
     if (route.reason === 'outbound-refused') connection.path = 'passthrough'
-    return broken(client, route.reason, route.detail)
+    return err(route)
   }
   connection.service = route.service?.hostname
   const { connectTimeoutMs } = tables.mesh
-  const leg = { connection, source, service: route.service, connectTimeoutMs }
-  const upstream = await connectUpstream(leg, route, parts)
-  if (!upstream.ok) return broken(client, upstream.error.reason, upstream.error.detail)
-  return carry(connection, client, upstream.value, tables, parts)
+  return connectUpstream(
+    { connection, source, service: route.service, connectTimeoutMs },
+    route,
+    parts,
+  )
+}
+
+/** DNS over TCP: the mesh answers for its names, the resolver that was asked for the others. */
+function answerNames(
+  connection: Connection,
+  source: TableWorkload,
+  client: ByteStream,
+  parts: PipelineParts,
+): Promise<Ending> {
+  const names = { view: parts.view, random: parts.random, meter: parts.dns }
+  return serveNames(client, {
+    meter: parts.dns,
+    clock: parts.clock,
+    signal: connection.signal,
+    seen: connection,
+    decide: (question) => decide(question, () => TCP_BYTES_MAX, connection.pod, names),
+    connect: async () => {
+      const resolver = await reach(connection, source, parts)
+      if (resolver.ok) parts.flows.ready(connection)
+      return resolver
+    },
+  })
 }
 
 /** A peer asks, through its tunnel, for a connection to a workload of this node. */

@@ -2,6 +2,7 @@
 import { CellBoard, type CellRow, type CellSpec } from '../base/cells.ts'
 import type { AccessEntry } from '../model/access-entry.ts'
 import { REASONS } from '../model/reason.ts'
+import { DNS_CELLS } from './dns-cells.ts'
 
 const DIRECTIONS = ['outbound', 'inbound'] as const
 type Direction = (typeof DIRECTIONS)[number]
@@ -23,6 +24,7 @@ export const PROXY_CELLS: readonly CellSpec[] = [
       }),
     ),
   ]),
+  ...DNS_CELLS,
 ]
 
 export function proxyBoard(rows: number, buffer?: SharedArrayBuffer): CellBoard {

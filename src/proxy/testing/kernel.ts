@@ -6,5 +6,9 @@ import { nativeKernel } from '../../kernel/native.ts'
 
 export function testKernel(): Kernel {
   const kernel = nativeKernel()
-  return { ...kernel, connect: (spec) => kernel.connect(spec) }
+  return {
+    ...kernel,
+    connect: (spec) => kernel.connect(spec),
+    bindUdp: (spec) => kernel.bindUdp(spec),
+  }
 }
