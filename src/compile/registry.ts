@@ -11,6 +11,7 @@ import type { Workload } from '../model/workload.ts'
 import { AddressBook, overlappingServices } from './address-book.ts'
 import { type AddressPlaces, NO_PLACES, withAddresses } from './assign-addresses.ts'
 import { bindEndpoints } from './bind-endpoints.ts'
+import { checkMatches } from './check-match.ts'
 import { checkWorld } from './check-world.ts'
 import { directPortsOf } from './direct-ports.ts'
 import { deepFreeze } from './freeze.ts'
@@ -46,7 +47,7 @@ export function compileWorld(world: World, kept: AddressPlaces = NO_PLACES): Com
   const { services, places, issues: unaddressed } = withAddresses(serviceDrafts(world, mesh), kept)
   issues.push(...overlappingServices(services), ...unaddressed)
   const bound = bindEndpoints(world, services, { book, around, drafts })
-  issues.push(...bound.issues, ...checkHosts(drafts, services))
+  issues.push(...bound.issues, ...checkHosts(drafts, services), ...checkMatches(drafts))
   return {
     registry: registryOf([...drafts, ...bound.added], services),
     rules: rulesOf(world, mesh),
