@@ -4,5 +4,5 @@ export default {
   extensions: ['ts'],
   files: ['test/**/*.test.ts', '!test/tidy/**'],
   serial: true,
-  timeout: '3m',
+  timeout: `${3 * Number(process.env.WEFT_PATIENCE ?? 1)}m`,
 }

@@ -41,6 +41,12 @@ const NEEDED = [
   { packages: [['ruby']], command: 'ruby' },
 ]
 
+/** What `npm run test:kernel` needs beside. */
+export const KERNEL_LAB = [
+  { packages: [['qemu-system-x86']], command: 'qemu-system-x86_64' },
+  { packages: [['cpio']], command: 'cpio' },
+]
+
 const ATTEMPTS = 3
 const POLICY = '/usr/sbin/policy-rc.d'
 const POLICY_MARK = '# written by weft while it installs packages'
@@ -56,11 +62,11 @@ export function missingRows(isPackageInstalled, needed = NEEDED) {
 }
 
 /** Commands that no directory of PATH has; for distributions we do not install on. */
-export function missingCommands(path = process.env.PATH ?? '') {
+export function missingCommands(path = process.env.PATH ?? '', needed = NEEDED) {
   const directories = systemDirectories(path)
-  return NEEDED.map((row) => row.command).filter(
-    (name) => name !== '' && !directories.some((d) => existsSync(join(d, name))),
-  )
+  return needed
+    .map((row) => row.command)
+    .filter((name) => name !== '' && !directories.some((d) => existsSync(join(d, name))))
 }
 
 /** PATH without what npm puts first: a module brings another `nft`. */
@@ -73,10 +79,10 @@ export function systemDirectories(path = process.env.PATH ?? '') {
  * Installs what is missing. Returns the names it installed; throws an Error with one sentence when
  * it cannot.
  */
-export function installPackages(say) {
+export function installPackages(say, needed = NEEDED) {
   removeStalePolicy()
   if (!isDebianLike()) {
-    const commands = missingCommands()
+    const commands = missingCommands(undefined, needed)
     if (commands.length === 0) return []
     throw new Error(
       `weft installs packages on Debian and Ubuntu only: install ${commands.join(', ')} and the ` +
@@ -84,7 +90,7 @@ export function installPackages(say) {
     )
   }
   const installed = installedPackages()
-  const rows = missingRows((name) => installed.has(name))
+  const rows = missingRows((name) => installed.has(name), needed)
   if (rows.length === 0) return []
   return install(rows, say)
 }

@@ -20,6 +20,7 @@ const AVA = join(ROOT, 'node_modules', 'ava', 'entrypoints', 'cli.js')
 const TASKS = {
   demo: { goal: 'all', run: (args) => node(['demo/main.ts', ...args]) },
   test: { goal: 'all', run: (args) => node(['scripts/test.mjs', ...args]) },
+  'test-kernel': { goal: 'all', run: (args) => node(['scripts/test-kernel.mjs', ...args]) },
   soak: {
     goal: 'all',
     run: (args) => node(['scripts/test.mjs', '--soak', ...args], { WEFT_SOAK: '1' }),

@@ -31,9 +31,15 @@ export class ConfigQueue {
   readonly #serial = new Serial()
   #waiting: World | undefined
   #failures = 0
+  #refusal: string | undefined
 
   constructor(parts: ConfigQueueParts) {
     this.#parts = parts
+  }
+
+  /** Why the newest configuration is not in force, although nothing in it is wrong. */
+  get refusal(): string | undefined {
+    return this.#refusal
   }
 
   offer(world: World): void {
@@ -59,6 +65,7 @@ export class ConfigQueue {
       return
     }
     const refusal = this.#parts.refusal(rules)
+    this.#refusal = refusal
     if (refusal !== undefined) {
       this.#parts.log.error('config.refused', { why: refusal })
       return

@@ -11,6 +11,7 @@ import { DEFAULT_MESH_SETTINGS } from '../model/mesh-settings.ts'
 import type { Tables, TableWorkload } from '../model/tables.ts'
 import { plainWorkload } from '../model/testing/workload.ts'
 import { Enroller } from './enroller.ts'
+import { Troubles } from './troubles.ts'
 
 function workload(name: string, more: Partial<TableWorkload> = {}): TableWorkload {
   return {
@@ -69,6 +70,7 @@ function bench(
       log,
       watch: { populated: () => populated } as unknown as CgroupWatch,
       containers: { look: () => new Map(containers) } satisfies Pick<Containers, 'look'>,
+      troubles: new Troubles(),
       wantIdentity: (id) => void order.push(`want ${id.split('/').at(-1)}`),
       hasIdentity: () => failing.identity !== true,
       afterEntering: async () => void order.push('after'),

@@ -66,6 +66,10 @@ export class Enroller {
     return new Map([...this.#enrolled, ...this.#hosts.enrolled])
   }
 
+  has(uid: string): boolean {
+    return this.#enrolled.has(uid) || this.#hosts.has(uid)
+  }
+
   /** What every worker serves, the node's own listeners among it. */
   servings(): readonly Serving[] {
     return [...this.#hosts.servings(), ...[...this.#enrolled.values()].map(servingOf)]
@@ -116,6 +120,7 @@ export class Enroller {
   async #reconcileNow(): Promise<void> {
     const tables = this.#tables
     if (tables === undefined) return
+    this.#parts.troubles.prune((uid) => tables.workloads.has(uid))
     const present = this.#present(tables)
     for (const [uid, enrolment] of [...this.#enrolled]) {
       const workload = tables.workloads.get(uid)
@@ -186,10 +191,14 @@ export class Enroller {
       this.#parts.log.warn('enrolment.unknown', { ...where, remedy: ANNOTATE })
     } else if (binding.kind === 'ambiguous') {
       const workloads = binding.uids
+      for (const uid of workloads) {
+        this.#parts.troubles.set(uid, `the cgroup ${path} fits several workloads: ${ANNOTATE}`)
+      }
       this.#parts.log.error('enrolment.ambiguous', { ...where, workloads, remedy: ANNOTATE })
     } else {
       const { uid, containers } = binding
       const remedy = 'name one of them by its id in weft.dev/match: container=<id>'
+      this.#parts.troubles.set(uid, `several containers fit it: ${remedy}`)
       this.#parts.log.error('enrolment.crowded', { ...where, workload: uid, containers, remedy })
     }
   }
@@ -199,7 +208,10 @@ export class Enroller {
     const { uid } = workload
     if (!this.#awaited.isReady(workload)) return false
     const namespace = await this.#foreignNamespace(pids)
-    if (namespace === undefined) return false
+    if (namespace === undefined) {
+      this.#parts.troubles.set(uid, "no process of it has left the node's network namespace yet")
+      return false
+    }
     const { addresses } = workload
     try {
       const pod = await this.#parts.datapath.enrol({ uid, namespace, device: DEVICE, addresses })
@@ -208,12 +220,14 @@ export class Enroller {
       this.#enrolled.set(uid, enrolment)
       await this.#parts.serve(servingOf(enrolment))
     } catch (error) {
+      this.#parts.troubles.set(uid, errorText(error))
       this.#parts.log.error('enrolment.failed', { workload: uid, error: errorText(error) })
       if (this.#enrolled.has(uid)) await this.#leave(uid, 'internal')
       else namespace.close()
       return false
     }
     this.#parts.mark(workload, true)
+    this.#parts.troubles.clear(uid)
     const graceMs = this.#tables?.mesh.enrolGraceMs ?? 0
     endInheritedLater(this.#parts, workload, graceMs, () => this.#enrolled.has(uid))
     const identity = identityOf(workload)

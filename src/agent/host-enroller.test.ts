@@ -8,6 +8,7 @@ import { NODE_UID } from '../model/messages.ts'
 import type { Tables, TableWorkload } from '../model/tables.ts'
 import { plainWorkload } from '../model/testing/workload.ts'
 import { HostEnroller } from './host-enroller.ts'
+import { Troubles } from './troubles.ts'
 
 function host(name: string, more: Partial<TableWorkload> = {}): TableWorkload {
   return {
@@ -74,6 +75,7 @@ function bench(failing: { enrol?: boolean; identity?: boolean } = {}) {
       datapath,
       clock,
       log,
+      troubles: new Troubles(),
       wantIdentity: (id) => void order.push(`want ${id.split('/').at(-1)}`),
       hasIdentity: () => failing.identity !== true,
       forgetIdentity: (id) => void order.push(`forget ${id.split('/').at(-1)}`),

@@ -12,6 +12,7 @@ import { identityOf, type Workload } from '../model/workload.ts'
 import { AwaitedIdentities, type AwaitedIdentitiesParts } from './awaited-identities.ts'
 import { endInheritedLater, type InheritedParts } from './inherited.ts'
 import { type Enrolment, type Serving, servingOf, servingOfNode, withListeners } from './serving.ts'
+import type { Troubles } from './troubles.ts'
 
 export interface HostEnrollerParts extends AwaitedIdentitiesParts, InheritedParts {
   readonly kernel: Pick<Kernel, 'openNamespace'>
@@ -20,6 +21,7 @@ export interface HostEnrollerParts extends AwaitedIdentitiesParts, InheritedPart
   /** Resolves once no worker serves it. */
   readonly unserve: (uid: string, reason: Reason) => Promise<void>
   readonly mark: (workload: Workload, enrolled: boolean) => void
+  readonly troubles: Troubles
 }
 
 export interface HostEnrollerOptions {
@@ -62,6 +64,11 @@ export class HostEnroller {
     return new Map(served.map(([uid, { enrolment }]) => [uid, enrolment]))
   }
 
+  /** Whether workers serve it. */
+  has(uid: string): boolean {
+    return this.#hosts.get(uid)?.identity !== undefined
+  }
+
   /** The node first, if anybody is enrolled. */
   servings(): readonly Serving[] {
     const hosts = [...this.enrolled.values()].map(servingOf)
@@ -92,6 +99,7 @@ export class HostEnroller {
         else unfinished = true
       } catch (error) {
         unfinished = true
+        this.#parts.troubles.set(workload.uid, errorText(error))
         this.#parts.log.error('enrolment.failed', {
           workload: workload.uid,
           error: errorText(error),
@@ -129,6 +137,7 @@ export class HostEnroller {
         wanted.set(workload.uid, workload)
       } else if (this.#refused.get(workload.uid) !== why) {
         this.#refused.set(workload.uid, why)
+        this.#parts.troubles.set(workload.uid, why)
         this.#parts.log.error('enrolment.refused', { workload: workload.uid, why })
       }
     }
@@ -191,6 +200,7 @@ export class HostEnroller {
     this.#awaited.handOver(uid)
     this.#hosts.set(uid, { ...host, identity })
     this.#parts.mark(workload, true)
+    this.#parts.troubles.clear(uid)
     endInheritedLater(this.#parts, workload, enrolGraceMs, () => this.#hosts.has(uid))
     const cgroup = host.cgroup
     this.#parts.log.info('enrolment.entered', { workload: uid, identity, addresses, cgroup })

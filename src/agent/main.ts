@@ -3,6 +3,10 @@
 // enroller.ts, a worker's death in recovery.ts.
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { AdminAnswers } from '../admin/answers.ts'
+import type { About } from '../admin/port.ts'
+import { AdminServer } from '../admin/server.ts'
+import { ADMIN_SOCKET } from '../admin/socket.ts'
 import { systemClock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { errorText } from '../base/mesh-error.ts'
@@ -11,6 +15,7 @@ import { openDatapath } from '../kernel/datapath/open.ts'
 import type { DatapathPaths } from '../kernel/datapath.ts'
 import { nativeKernel } from '../kernel/native.ts'
 import { AddressMemory } from './address-memory.ts'
+import { AdminFacts } from './admin-facts.ts'
 import { AuthorityWatch } from './authority-watch.ts'
 import { enterAgentCgroup, leaveAgentCgroup, removeCgroups } from './cgroups.ts'
 import { ConfigSource } from './config-source.ts'
@@ -20,6 +25,7 @@ import type { AgentOptions } from './options.ts'
 import { AgentParts } from './parts.ts'
 import type { ServiceManager } from './service-manager.ts'
 import { defaultSlices } from './slices.ts'
+import { weftVersion } from './version.ts'
 
 /** `remove`: nothing of the mesh stays on the node. `keep`: programs stay pinned, and captured
  * workloads are refused until an agent runs again. */
@@ -93,7 +99,12 @@ async function build(
   const grounds = { log, kernel, datapath, authority, issues, memory, addresses, cgroup2, manager }
   const parts = new AgentParts(options, grounds)
   steps.push(() => parts.accessLog.close())
-  datapath.onDirectClosed((entry) => parts.reportDirect(entry))
+  const facts = new AdminFacts(aboutOf(options), { agent: parts, datapath, issues }, options)
+  const answers = new AdminAnswers(facts, systemClock)
+  datapath.onDirectClosed((entry) => {
+    parts.reportDirect(entry)
+    answers.directClosed(entry)
+  })
   const roots = new AuthorityWatch(
     { clock: systemClock, log, onChange: () => void parts.renewIdentities() },
     { directory: options.caDirectory, nodeName: options.nodeName },
@@ -112,6 +123,12 @@ async function build(
   await parts.enroller.reconcile()
   await parts.collectForgotten()
   steps.push(() => parts.stopCollecting())
+  const admin = new AdminServer(
+    { answers, log },
+    { path: join(options.stateDirectory, ADMIN_SOCKET) },
+  )
+  steps.push(() => admin.stop())
+  await admin.start()
   const reload = async (): Promise<void> => {
     await source.reload()
     await parts.config.exclusive(() => Promise.resolve())
@@ -146,4 +163,9 @@ function pathsOf(options: AgentOptions): DatapathPaths {
     workloadsCgroup: options.workloadsCgroup,
     stateDirectory: options.stateDirectory,
   }
+}
+
+function aboutOf({ nodeName }: AgentOptions): About {
+  const startedMs = systemClock.nowMs()
+  return { version: weftVersion(), node: nodeName, pid: process.pid, startedMs }
 }

@@ -9,11 +9,12 @@ import { systemRandom } from '../base/random.ts'
 import { CgroupWatch } from '../discovery/cgroup-watch.ts'
 import { Containers } from '../discovery/containers.ts'
 import type { Authority } from '../identity/issue/authority.ts'
-import { CertificateKeeper } from '../identity/issue/keeper.ts'
+import { CertificateKeeper, type HeldCertificate } from '../identity/issue/keeper.ts'
 import type { Datapath } from '../kernel/datapath.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { AccessEntry } from '../model/access-entry.ts'
 import type { Registry, Rules } from '../model/registry.ts'
+import type { Tables } from '../model/tables.ts'
 import { type AccessLog, openAccessLog } from '../telemetry/access-log.ts'
 import { proxyBoard } from '../telemetry/proxy-cells.ts'
 import type { AddressMemory } from './address-memory.ts'
@@ -31,6 +32,7 @@ import { type RecoveryParts, workerDied, workerReplaced } from './recovery.ts'
 import type { ServiceManager } from './service-manager.ts'
 import { serveFrom } from './serving.ts'
 import { Surveys } from './surveys.ts'
+import { Troubles } from './troubles.ts'
 import { drainWorkers, recheckWorkers, sendPatches } from './worker-orders.ts'
 import { WorkerPool } from './worker-pool.ts'
 
@@ -60,6 +62,7 @@ export class AgentParts {
   readonly config: ConfigQueue
   readonly watch: CgroupWatch
   readonly surveys = new Surveys(() => this.pool, systemClock)
+  readonly troubles = new Troubles()
   readonly #options: AgentOptions
   readonly #grounds: Grounds
   readonly #board: CellBoard
@@ -166,6 +169,15 @@ export class AgentParts {
     await drainWorkers(this.pool, this.#applier.tables?.mesh.drainTimeoutMs ?? 0)
   }
 
+  /** The configuration in force; undefined before the first. */
+  get tables(): Tables | undefined {
+    return this.#applier.tables
+  }
+
+  certificates(): readonly HeldCertificate[] {
+    return this.#keeper.held()
+  }
+
   status(): Readonly<Record<string, number>> {
     return { ...this.#board.totals(), ...this.#grounds.datapath.counters() }
   }
@@ -263,6 +275,7 @@ export class AgentParts {
           marks.set(workload, enrolled)
           this.#tellStatus()
         },
+        troubles: this.troubles,
         ownNamespace: () => readlinkSync('/proc/self/ns/net'),
         namespaceOf: (pid) => readlinkSync(`/proc/${pid}/ns/net`),
       },

@@ -1,20 +1,15 @@
 // The `weft` command: reads arguments, calls a room, prints, and sets the exit code.
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { weftVersion } from '../agent/version.ts'
 import { errorText } from '../base/mesh-error.ts'
 import { addAgentCommands } from './agent-command.ts'
 import { addCheckCommand } from './check-command.ts'
 import { addRunCommand } from './run-command.ts'
 
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
-  return String((JSON.parse(text) as { version: unknown }).version)
-}
-
 export async function main(argv: readonly string[]): Promise<number> {
   const program = new Command('weft')
     .description('A service mesh without sidecars')
-    .version(version())
+    .version(weftVersion())
     .exitOverride()
     .enablePositionalOptions()
   let code = 0

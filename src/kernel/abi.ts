@@ -242,6 +242,9 @@ export const HOST = layout('weft_host', {
 /** `configured` is 1 for entries that stay without a listener, 0 for those that count them. */
 export const PORT_KEY = layout('weft_port_key', { ip: 'ip', port: 'u16', configured: 'u16' })
 
+/** `workload` of an entry whose last listener is closing. */
+export const PORT_ENDS = 0xffff_ffff
+
 export const PORT = layout('weft_port', { workload: 'u32', listeners: 'u32' })
 
 /** Value: ORIGIN, the resolver that was asked and the asking workload. */

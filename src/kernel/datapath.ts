@@ -153,8 +153,8 @@ export interface Datapath {
   counters(): Readonly<Record<string, number>>
   /** Connections each worker serves now, by worker. */
   liveByWorker(): readonly number[]
-  /** Ports that processes of a pod listen on. */
-  listeningPorts(uid: string): readonly number[]
+  /** Ports that processes of each enrolled pod listen on, by uid. */
+  listeningPorts(): ReadonlyMap<string, readonly number[]>
   /** `keep`: pins stay and workloads stay refused (upgrade); `remove`: nothing stays. */
   stop(mode: 'keep' | 'remove'): Promise<void>
 }

@@ -99,6 +99,7 @@ async function openRig(): Promise<Rig> {
     scratch,
     cgroup,
     namespace: NAMESPACE,
+    hasTcx: true,
     blackhole: '10.77.0.99',
     adopt: (fd) => kernel.control.adopt(fd),
     emit(object, length) {

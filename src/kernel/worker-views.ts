@@ -1,5 +1,5 @@
 // What data-plane workers read from the kernel's maps, each by handles of its own.
-import { ASKED_KEY, decodeSockOrigin, ORIGIN, PORT, PORT_KEY } from './abi.ts'
+import { ASKED_KEY, decodeSockOrigin, ORIGIN, PORT, PORT_ENDS, PORT_KEY } from './abi.ts'
 import type { WorkerMapIds } from './datapath.ts'
 import type { BpfMap, Kernel } from './kernel.ts'
 
@@ -24,7 +24,8 @@ export interface WorkerViews {
     readonly v4: boolean
   }): AskedResolver | undefined
   /** Number of the host-network workload that serves this port of the node; undefined when none
-   * does. The exact address counts before every address. */
+   * does. Who listens at the address counts first, then who listens at every address, then whom
+   * the configuration names. */
   portOwner(ip: string, port: number): number | undefined
   close(): void
 }
@@ -33,9 +34,10 @@ export function openWorkerViews(kernel: Kernel, ids: WorkerMapIds): WorkerViews 
   const origins = kernel.openMapById(ids.origins)
   const asked = kernel.openMapById(ids.asked)
   const hostPorts = kernel.openMapById(ids.hostPorts)
-  const owner = (ip: string, port: number): number | undefined => {
-    const value = hostPorts.lookup(PORT_KEY.encode({ ip, port }))
-    return value === undefined ? undefined : PORT.decode(value).workload
+  const owner = (ip: string, port: number, configured: number): number | undefined => {
+    const value = hostPorts.lookup(PORT_KEY.encode({ ip, port, configured }))
+    const workload = value === undefined ? PORT_ENDS : PORT.decode(value).workload
+    return workload === PORT_ENDS ? undefined : workload
   }
   return {
     origins,
@@ -45,7 +47,10 @@ export function openWorkerViews(kernel: Kernel, ids: WorkerMapIds): WorkerViews 
       const value = asked.lookup(ASKED_KEY.encode(key))
       return value === undefined ? undefined : ORIGIN.decode(value)
     },
-    portOwner: (ip, port) => owner(ip, port) ?? owner(ip.includes(':') ? '::' : '0.0.0.0', port),
+    portOwner: (ip, port) => {
+      const every = ip.includes(':') ? '::' : '0.0.0.0'
+      return owner(ip, port, 0) ?? owner(every, port, 0) ?? owner(every, port, 1)
+    },
     close: () => {
       origins.close()
       asked.close()

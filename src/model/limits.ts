@@ -115,6 +115,11 @@ export const LIMITS = {
   surveyScan: 2_000,
   /** Flows of one message. */
   surveySliceRows: 200,
+  /** Rows of one answer of the admin API; the rest is counted. */
+  flowsShownMax: 5_000,
+  liveShownMax: 1_000,
+  workloadsShownMax: 5_000,
+  issuesShownMax: 100,
   /** Entries of one table patch message, so that no loop stalls for more than about 1 ms. */
   patchSliceEntries: 200,
 } as const

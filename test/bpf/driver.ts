@@ -11,12 +11,14 @@ import type {
   DatapathPaths,
   DatapathSettings,
   DirectConnection,
+  HostEnrolment,
   PodListener,
 } from '../../src/kernel/datapath.ts'
 import type { Accepted, Acceptor, Namespace } from '../../src/kernel/kernel.ts'
 import { nativeKernel } from '../../src/kernel/native.ts'
 import { openWorkerViews, type WorkerViews } from '../../src/kernel/worker-views.ts'
 import type { AccessEntry } from '../../src/model/access-entry.ts'
+import { NODE_UID } from '../../src/model/messages.ts'
 import type { Reason } from '../../src/model/reason.ts'
 import type { WantedMaps } from '../../src/model/wanted-maps.ts'
 import { DnsDoor, isDns } from './dns-door.ts'
@@ -29,6 +31,8 @@ const datapath = openDatapath({ kernel, log, forms }, paths)
 const namespaces = new Map<string, Namespace>()
 const acceptors = new Map<number, Acceptor>()
 const served = new Map<string, PodListener[]>()
+/** Host-network workloads that are enrolled. */
+const hosts = new Set<string>()
 const sockets = new Set<Socket>()
 const entries: AccessEntry[] = []
 /** Connections accepted, by `class worker`. */
@@ -72,6 +76,7 @@ function take(listener: PodListener, { fd, remote, local, storage }: Accepted): 
     name: origin === undefined ? listener.class : formatEndpoint(origin.ip, origin.port),
     class: listener.class,
     worker: listener.worker,
+    workload: origin?.workload,
     remote: formatEndpoint(remote.address, remote.port),
     local: formatEndpoint(local.address, local.port),
     getsockopt: kernel.originalDestination(fd),
@@ -88,25 +93,30 @@ function take(listener: PodListener, { fd, remote, local, storage }: Accepted): 
 /** Connects into a pod as deliveries do, and returns what is said there. */
 async function deliver(input: {
   uid: string
-  source: string
+  /** Without it: its own address. */
+  source?: string
   address: string
   port: number
   mark?: number
 }): Promise<string> {
   const namespace = namespaces.get(input.uid)
-  if (namespace === undefined) throw new Error(`no pod ${input.uid}`)
+  if (namespace === undefined && !hosts.has(input.uid)) throw new Error(`no pod ${input.uid}`)
   const { fd } = await kernel.connect(
     {
       address: input.address,
       port: input.port,
-      source: { address: input.source, port: 0 },
-      portRange: [1024, 32_767],
-      transparent: true,
-      freebind: true,
+      ...(input.source === undefined
+        ? {}
+        : {
+            source: { address: input.source, port: 0 },
+            portRange: [1024, 32_767],
+            transparent: true,
+            freebind: true,
+          }),
       timeoutMs: 3_000,
       ...(input.mark === undefined ? {} : { mark: input.mark }),
     },
-    namespace.fd,
+    namespace?.fd,
   )
   const socket = new Socket({ fd, readable: true, writable: true })
   let text = ''
@@ -133,6 +143,36 @@ const commands: Record<string, (input: any) => unknown> = {
     await serve(uid, pod.listeners)
     return { cookie: String(pod.cookie), number: pod.number, listeners: pod.listeners }
   },
+  enrolHost: async (input: HostEnrolment) => {
+    const host = await datapath.enrolHost(input)
+    for (const uid of [NODE_UID, input.uid]) {
+      if (!namespaces.has(uid)) namespaces.set(uid, await kernel.openNamespace('/proc/self/ns/net'))
+    }
+    places.set(input.uid, input.addresses)
+    hosts.add(input.uid)
+    if (!served.has(NODE_UID)) await serve(NODE_UID, datapath.node?.listeners ?? [])
+    if (!served.has(input.uid)) await serve(input.uid, host.listeners)
+    return { cookie: String(host.cookie), number: host.number }
+  },
+  withdrawHost: async (uid: string) => {
+    hosts.delete(uid)
+    letGo(served.get(uid) ?? [])
+    served.delete(uid)
+    if (hosts.size === 0) {
+      letGo(served.get(NODE_UID) ?? [])
+      served.delete(NODE_UID)
+    }
+    await datapath.withdraw(uid)
+  },
+  setProbes: (cgroups: string[]) => datapath.setProbes(cgroups),
+  hostPorts: () => datapath.hostPorts(),
+  portOwner: ({ ip, port }: { ip: string; port: number }) => {
+    const views = openWorkerViews(kernel, datapath.workerMaps)
+    const owner = views.portOwner(ip, port)
+    views.close()
+    return owner
+  },
+  node: () => datapath.node?.listeners.length ?? 0,
   withdraw: async (uid: string) => {
     // As workers do: whoever accepts on a listener lets go of it before it is closed.
     letGo(served.get(uid) ?? [])
@@ -162,7 +202,7 @@ const commands: Record<string, (input: any) => unknown> = {
       input.reason,
     ),
   endInherited: (uid: string) => datapath.endInherited(uid),
-  listening: (uid: string) => datapath.listeningPorts(uid),
+  listening: (uid: string) => datapath.listeningPorts().get(uid) ?? [],
   silence: (worker: number) => {
     datapath.silenceWorker(worker)
   },

@@ -16,6 +16,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { member, type Rig, V4, V6 } from '../../src/kernel/compliance/rig.ts'
 import { nativeKernel } from '../../src/kernel/native.ts'
+import { kernelHas } from '../lab/kernel.ts'
 
 const BLACKHOLE = '10.77.0.99'
 const SOURCES = fileURLToPath(new URL('./bpf/', import.meta.url))
@@ -51,6 +52,7 @@ export async function openNativeRig(name: string): Promise<Rig> {
     scratch,
     cgroup,
     namespace: `/run/netns/${label}`,
+    hasTcx: kernelHas('tcx_link_attach'),
     blackhole: BLACKHOLE,
     adopt: (fd) => new net.Socket({ fd, allowHalfOpen: true, readable: true, writable: true }),
     emit(object, length) {
@@ -62,6 +64,9 @@ export async function openNativeRig(name: string): Promise<Rig> {
 
 /** The ELF bytes of `test/kernel/bpf/NAME.bpf.c`. */
 export function compile(name: string, directory: string): Buffer {
+  // Where there is no compiler it comes along (scripts/kernel-image.mjs).
+  const built = join(SOURCES, 'out', `${name}.bpf.o`)
+  if (existsSync(built)) return readFileSync(built)
   const out = join(directory, `${name}.bpf.o`)
   const include = `/usr/include/${process.arch === 'x64' ? 'x86_64' : 'aarch64'}-linux-gnu`
   const source = join(SOURCES, `${name}.bpf.c`)

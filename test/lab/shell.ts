@@ -1,5 +1,6 @@
 // Runs system commands of the lab itself (ip, sysctl ...); programs under test are in program.ts.
 import { spawn, spawnSync } from 'node:child_process'
+import { PATIENCE } from './wait.ts'
 
 export interface CommandResult {
   readonly code: number
@@ -27,7 +28,7 @@ export interface ExecOptions {
   readonly check?: boolean
 }
 
-const TIMEOUT_MS = 30_000
+const TIMEOUT_MS = 30_000 * PATIENCE
 
 /** Runs a command to its end. Rejects with CommandError if it fails or takes too long. */
 export function exec(argv: readonly string[], options: ExecOptions = {}): Promise<CommandResult> {

@@ -5,6 +5,9 @@ export interface WaitOptions {
   readonly everyMs?: number
 }
 
+/** How many times longer than here everything may take: an emulated machine is slow. */
+export const PATIENCE = Number(process.env.WEFT_PATIENCE ?? 1)
+
 const TIMEOUT_MS = 15_000
 const EVERY_MS = 15
 
@@ -17,7 +20,7 @@ export async function waitUntil<T>(
   what: string,
   options: WaitOptions = {},
 ): Promise<NonNullable<T>> {
-  const timeoutMs = options.timeoutMs ?? TIMEOUT_MS
+  const timeoutMs = (options.timeoutMs ?? TIMEOUT_MS) * PATIENCE
   const deadlineMs = performance.now() + timeoutMs
   let lastError: unknown
   do {
@@ -33,8 +36,9 @@ export async function waitUntil<T>(
   throw new Error(`waited ${timeoutMs} ms in vain for ${what}`, { cause: lastError })
 }
 
-/** `promise`, or a rejection that names `what` after `timeoutMs`. */
-export async function within<T>(promise: Promise<T>, timeoutMs: number, what: string): Promise<T> {
+/** `promise`, or a rejection that names `what` after `limitMs`. */
+export async function within<T>(promise: Promise<T>, limitMs: number, what: string): Promise<T> {
+  const timeoutMs = limitMs * PATIENCE
   const { promise: late, reject } = Promise.withResolvers<never>()
   const timer = setTimeout(() => reject(new Error(`no ${what} within ${timeoutMs} ms`)), timeoutMs)
   try {

@@ -30,10 +30,25 @@ export interface KeeperOptions {
   readonly issueTimeoutMs?: number
 }
 
+/** What is held, or waited for, without its key. */
+export interface HeldCertificate {
+  readonly id: SpiffeId
+  readonly state: 'valid' | 'expired' | 'awaited'
+  /** Leaf first; undefined while the first is awaited. */
+  readonly certificateChainPem: string | undefined
+  /** When the next one is asked for; undefined while it is being asked for. */
+  readonly renewAtMs: number | undefined
+  /** Since the last success. */
+  readonly failures: number
+  readonly failure: string | undefined
+}
+
 interface Entry {
   readonly id: SpiffeId
   uses: number
   failures: number
+  failure: string | undefined
+  renewAtMs: number | undefined
   current: IdentityMaterial | undefined
   timer: Timer | undefined
   /** Waiting for a place or for the source: not to be queued again. */
@@ -85,6 +100,8 @@ export class CertificateKeeper {
       id,
       uses: 1,
       failures: 0,
+      failure: undefined,
+      renewAtMs: undefined,
       current: undefined,
       timer: undefined,
       busy: false,
@@ -111,6 +128,16 @@ export class CertificateKeeper {
     return [...this.#entries.values()].flatMap((entry) => entry.current ?? [])
   }
 
+  held(): readonly HeldCertificate[] {
+    const nowMs = this.#parts.clock.nowMs()
+    return [...this.#entries.values()].map(({ id, current, renewAtMs, failures, failure }) => {
+      const certificateChainPem = current?.certificateChainPem
+      const state =
+        current === undefined ? 'awaited' : current.notAfterMs > nowMs ? 'valid' : 'expired'
+      return { id, state, certificateChainPem, renewAtMs, failures, failure }
+    })
+  }
+
   /** Renews all at once, for example after the accepted roots changed. */
   renewAll(): void {
     for (const entry of this.#entries.values()) this.#enqueue(entry)
@@ -132,6 +159,7 @@ export class CertificateKeeper {
     }
     entry.timer?.cancel()
     entry.timer = undefined
+    entry.renewAtMs = undefined
     entry.busy = true
     const queue = entry.current === undefined ? this.#urgent : this.#renewals
     queue.push(entry)
@@ -159,6 +187,7 @@ export class CertificateKeeper {
       entry.busy = false
       if (!this.#isHeld(entry)) return zero(issued.keyPem)
       entry.failures = 0
+      entry.failure = undefined
       this.#emit(entry, issued)
       if (entry.again) {
         entry.again = false
@@ -170,6 +199,7 @@ export class CertificateKeeper {
       entry.busy = false
       if (!this.#isHeld(entry)) return
       const delayMs = this.#backoffMs(++entry.failures)
+      entry.failure = errorText(error)
       log.warn('identity.not-renewed', {
         id: entry.id,
         error: errorText(error),
@@ -211,6 +241,7 @@ export class CertificateKeeper {
   }
 
   #retryAfter(entry: Entry, delayMs: number): void {
+    entry.renewAtMs = this.#parts.clock.nowMs() + delayMs
     entry.timer = this.#parts.clock.after(delayMs, () => {
       entry.timer = undefined
       if (this.#isHeld(entry)) this.#enqueue(entry)

@@ -1,5 +1,6 @@
 // Compliance: loading objects, attaching programs, links, the ring buffer, iterators, layouts.
 import { existsSync } from 'node:fs'
+import type { BpfLink, BpfProgram } from '../kernel.ts'
 import { load, member, NO_FD, rejectsErrno, type Suite, throwsErrno, u32, until } from './rig.ts'
 
 export const objectSuite: Suite = {
@@ -160,17 +161,18 @@ export const objectSuite: Suite = {
     const tc = member(object.programs, 'sample_tc')
     const ifindex = (await kernel.deviceIndex('weft0', namespace.fd)) ?? 0
     t.true(ifindex > 1)
-    const links = [
-      await tc.attachTcx('ingress', ifindex, namespace.fd),
-      await tc.attachTcx('egress', ifindex, namespace.fd),
-    ]
+    const missing = rig.hasTcx ? 'ENODEV' : 'EINVAL'
+    await rejectsErrno(t, missing, () => tc.attachTcx('egress', 9999, namespace.fd), /tcx/)
+    for (const direction of rig.hasTcx ? [] : (['ingress', 'egress'] as const)) {
+      await rejectsErrno(t, 'EINVAL', () => tc.attachTcx(direction, ifindex, namespace.fd))
+    }
+    const links = rig.hasTcx ? await attachBoth(tc, ifindex, namespace.fd) : []
     for (const link of links) {
       t.like(link.info(), { type: 'tcx', ifindex })
       link.detach()
       t.is(link.info().ifindex, 0)
       link.close()
     }
-    await rejectsErrno(t, 'ENODEV', () => tc.attachTcx('egress', 9999, namespace.fd), /tcx/)
     await rejectsErrno(t, 'EBADF', () => tc.attachTcx('egress', ifindex, NO_FD))
     await rejectsErrno(t, 'EINVAL', () => tc.attachTcx('egress', 0, namespace.fd))
     const connect4 = member(object.programs, 'sample_connect4')
@@ -248,4 +250,15 @@ export const objectSuite: Suite = {
     t.is(kernel.structLayout(sample, 'nothing'), undefined)
     throwsErrno(t, 'EINVAL', () => kernel.structLayout(Buffer.from('no object'), 'sample_value'))
   },
+}
+
+async function attachBoth(
+  tc: BpfProgram,
+  ifindex: number,
+  namespaceFd: number,
+): Promise<readonly BpfLink[]> {
+  return [
+    await tc.attachTcx('ingress', ifindex, namespaceFd),
+    await tc.attachTcx('egress', ifindex, namespaceFd),
+  ]
 }

@@ -22,6 +22,8 @@ export interface Rig {
   readonly cgroup: string
   /** A namespace other than the process's own, with device `weft0` and the addresses below. */
   readonly namespace: string
+  /** Whether devices take programs by links (Linux 6.6). */
+  readonly hasTcx: boolean
   /** Swallows every SYN that comes from `namespace`. */
   readonly blackhole: string
   adopt(fd: number): Duplex

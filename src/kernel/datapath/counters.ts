@@ -1,6 +1,6 @@
 // Reads the per-CPU counters of the programs by name.
 import { REASONS } from '../../model/reason.ts'
-import { COUNTERS, LISTENING_KEY } from '../abi.ts'
+import { COUNTERS, LISTENING_KEY, WORKERS } from '../abi.ts'
 import type { BpfMap } from '../kernel.ts'
 
 /** `refused:<reason>` for refusals, the names of COUNTERS for the rest; zeros are left out. */
@@ -27,12 +27,20 @@ function sum(perCpu: Buffer | undefined): bigint {
   return total
 }
 
-/** Ports that processes of a namespace listen on, each once, lowest first. */
-export function readListening(listening: BpfMap, cookie: bigint | undefined): readonly number[] {
-  const ports = listening
-    .keys()
-    .map((key) => LISTENING_KEY.decode(key))
-    .filter(({ netns }) => netns === cookie)
-    .map(({ port }) => port)
-  return [...new Set(ports)].sort((a, b) => a - b)
+/** Ports that processes listen on, by the cookie of their namespace; each once, lowest first. */
+export function readListening(listening: BpfMap): ReadonlyMap<bigint, readonly number[]> {
+  const found = new Map<bigint, Set<number>>()
+  for (const key of listening.keys()) {
+    const { netns, port } = LISTENING_KEY.decode(key)
+    const ports = found.get(netns)
+    if (ports === undefined) found.set(netns, new Set([port]))
+    else ports.add(port)
+  }
+  return new Map([...found].map(([netns, ports]) => [netns, [...ports].sort((a, b) => a - b)]))
+}
+
+/** Connections each worker serves now, by worker. */
+export function readLive(workers: BpfMap): readonly number[] {
+  const value = workers.lookup(Buffer.alloc(4)) ?? Buffer.alloc(WORKERS.size)
+  return WORKERS.decode(value).live.map(Number)
 }

@@ -59,15 +59,18 @@ export type Family = keyof typeof MAPS
 export interface Pins {
   readonly maps: string
   readonly links: string
+  /** A directory for each cgroup above host-network workloads, and one for the node. */
+  readonly hosts: string
   readonly pods: string
 }
 
 export function pinsOf(root: string): Pins {
-  return { maps: join(root, 'maps'), links: join(root, 'links'), pods: join(root, 'pods') }
+  const links = join(root, 'links')
+  return { maps: join(root, 'maps'), links, hosts: join(links, 'hosts'), pods: join(root, 'pods') }
 }
 
 /** Programs by cgroup, in the order of attachment: what refuses comes when the rest is ready. */
-const ATTACHED = {
+export const ATTACHED = {
   agent: [
     ['track', 'weft_track_agent'],
     ['origdst', 'weft_origdst'],
@@ -242,17 +245,19 @@ export class Programs {
 
 /** Detaches every link that is pinned below `root`, and removes all pins. */
 export function dropPins(kernel: Kernel, root: string): void {
-  const { links, pods } = pinsOf(root)
+  const { links, hosts, pods } = pinsOf(root)
   // What captures goes last: until then programs are refused rather than let past the mesh.
-  const pinned = [
-    ...list(pods).flatMap((pod) => list(join(pods, pod)).map((name) => join(pods, pod, name))),
-    ...list(links).map((name) => join(links, name)),
-  ]
+  const single = list(links).filter((path) => path !== hosts)
+  const pinned = [...inside(pods), ...single, ...inside(hosts)]
   for (const path of pinned) dropLink(kernel, path)
   rmSync(root, { recursive: true, force: true })
 }
 
-const list = (directory: string): string[] => (existsSync(directory) ? readdirSync(directory) : [])
+/** The pins in the directories of a directory. */
+const inside = (directory: string): string[] => list(directory).flatMap((path) => list(path))
+
+const list = (directory: string): string[] =>
+  existsSync(directory) ? readdirSync(directory).map((name) => join(directory, name)) : []
 
 function readObject(path: string): Buffer {
   try {

@@ -8,7 +8,7 @@ import type { AccessEntry } from '../../model/access-entry.ts'
 import { LIMITS } from '../../model/limits.ts'
 import { REASONS, type Reason } from '../../model/reason.ts'
 import type { WantedMaps } from '../../model/wanted-maps.ts'
-import { COSTS, POD, WORKERS } from '../abi.ts'
+import { COSTS, POD } from '../abi.ts'
 import type { KernelForms } from '../capability.ts'
 import type {
   Datapath,
@@ -22,17 +22,19 @@ import type {
   PodListener,
   WorkerMapIds,
 } from '../datapath.ts'
-import type { Kernel, Namespace, RingReader } from '../kernel.ts'
+import type { Kernel, Namespace } from '../kernel.ts'
 import { findPlaces, type Places, readSettings, writeSettings } from './config.ts'
-import { readCounters, readListening } from './counters.ts'
+import { readCounters, readListening, readLive } from './counters.ts'
 import { Enrolment } from './enrol.ts'
-import { entryOf } from './events.ts'
 import { denials, encodeGeneration, publish, uidsOf } from './generation.ts'
+import { Hosts } from './hosts.ts'
 import { pinnedHighWater, WorkloadIds } from './ids.ts'
 import { closeListeners, hideListeners, openListeners } from './listeners.ts'
 import { Programs, pinsOf } from './load.ts'
 import { type PinnedPod, pinnedPods } from './pinned.ts'
 import { cookieKey, type PodState, requireDistinct } from './pod.ts'
+import { Reports } from './reports.ts'
+import { revive, silence } from './served.ts'
 import { endInherited, endSockets, listDirect } from './sweep.ts'
 
 export interface DatapathParts {
@@ -59,16 +61,16 @@ class KernelDatapath implements Datapath {
   readonly #paths: DatapathPaths
   readonly #programs: Programs
   readonly #pods = new Map<string, PodState>()
-  readonly #handlers: ((entry: AccessEntry) => void)[] = []
+  readonly #reports: Reports
   /** Pods of an agent before this one whose pins were replaced, until they enrol again. */
   #replaced: readonly PinnedPod[] = []
   #ids: WorkloadIds | undefined
   #places: Places | undefined
   /** The agent's own. */
   #namespace: Namespace | undefined
+  #hosts: Hosts | undefined
   #workers = 0
   #current: WantedMaps | undefined
-  #ring: RingReader | undefined
   /** Enrolments, withdrawals and sweeps, one after another. */
   readonly #serial = new Serial()
 
@@ -76,6 +78,7 @@ class KernelDatapath implements Datapath {
     this.#kernel = parts.kernel
     this.#log = parts.log
     this.#paths = paths
+    this.#reports = new Reports(parts)
     const objects = parts.objects ?? fileURLToPath(new URL('../../../bpf/out/', import.meta.url))
     this.#programs = new Programs(parts, { pins: paths.pins, objects })
   }
@@ -93,19 +96,26 @@ class KernelDatapath implements Datapath {
   }
 
   get node(): EnrolledPod | undefined {
-    return undefined
+    return this.#hosts?.node
   }
 
   enrolHost(host: HostEnrolment): Promise<EnrolledPod> {
-    return Promise.reject(new MeshError('datapath.enrol', `${host.uid} shares the node's network`))
+    return this.#inTurn(async () => {
+      const workers = this.#knownWorkers()
+      if (this.#pods.has(host.uid)) await this.#withdraw(host.uid)
+      const number = this.#knownIds().numberOf(host.uid)
+      const enrolled = await this.#knownHosts().enter(host, number, workers)
+      await this.#collect((pod) => isGone(pod) || this.#workloadAt(pod.cookie) === number)
+      return enrolled
+    })
   }
 
-  setProbes(_cgroups: readonly string[]): Promise<void> {
-    return Promise.resolve()
+  setProbes(cgroups: readonly string[]): Promise<void> {
+    return this.#inTurn(() => this.#knownHosts().setProbes(cgroups))
   }
 
   hostPorts(): readonly HostPort[] {
-    return []
+    return this.#knownHosts().ports((number) => this.#ids?.uidOf(number) ?? '')
   }
 
   async start(): Promise<void> {
@@ -125,10 +135,11 @@ class KernelDatapath implements Datapath {
     const settings = readSettings(this.#config())
     writeSettings(this.#config(), this.#knownPlaces(), settings)
     await this.#programs.attach(this.#paths)
+    const parts = { ...this.#sweepParts(), log: this.#log }
+    this.#hosts = new Hosts(parts, { paths: this.#paths, namespace: this.#namespace })
+    await this.#hosts.start()
     await this.#collect(isGone)
-    this.#ring = this.#kernel.readRing(this.#programs.map('weft_events'), (record) =>
-      this.#report(record),
-    )
+    this.#reports.start(this.#programs.map('weft_events'), (id) => this.#ids?.uidOf(id))
     this.#log.info('datapath.started', {
       pins: this.#paths.pins,
       takenOver: settings.configured === 1,
@@ -156,14 +167,12 @@ class KernelDatapath implements Datapath {
 
   enrol(pod: PodEnrolment): Promise<EnrolledPod> {
     return this.#inTurn(async () => {
-      if (this.#workers === 0) {
-        throw new MeshError('datapath.enrol', 'configure() must come before enrol()')
-      }
-      if (this.#pods.has(pod.uid)) await this.#withdraw(pod.uid)
+      const workers = this.#knownWorkers()
+      await this.#withdraw(pod.uid)
       for (const other of this.#pods.values()) requireDistinct(pod, other)
       const workload = this.#knownIds().numberOf(pod.uid)
       const parts = this.#enrolmentParts()
-      const state = await new Enrolment(parts).enter(pod, workload, this.#workers)
+      const state = await new Enrolment(parts).enter(pod, workload, workers)
       this.#pods.set(pod.uid, state)
       const { cookie } = pod.namespace
       this.#replaced = this.#replaced.filter((replaced) => replaced.cookie !== cookie)
@@ -171,6 +180,7 @@ class KernelDatapath implements Datapath {
       await this.#collect(
         (earlier) => isGone(earlier) || this.#workloadAt(earlier.cookie) === workload,
       )
+      await this.#knownHosts().forget((number) => number === workload)
       return { uid: pod.uid, cookie, number: workload, listeners: [...state.listeners] }
     })
   }
@@ -178,7 +188,8 @@ class KernelDatapath implements Datapath {
   endInherited(uid: string): Promise<number> {
     return this.#inTurn(async () => {
       const pod = this.#pods.get(uid)
-      return pod === undefined ? 0 : endInherited(this.#sweepParts(), pod)
+      if (pod === undefined) return this.#knownHosts().endInherited(uid)
+      return endInherited(this.#sweepParts(), pod)
     })
   }
 
@@ -190,41 +201,36 @@ class KernelDatapath implements Datapath {
   }
 
   withdrawUnclaimed(keep: ReadonlySet<string> = new Set()): Promise<number> {
-    return this.#inTurn(() =>
-      this.#collect((pod) => {
-        const uid = this.#knownIds().uidOf(this.#workloadAt(pod.cookie))
-        return uid === undefined || !keep.has(uid) || this.#pods.has(uid)
-      }),
-    )
+    const isUnclaimed = (number: number): boolean => {
+      const uid = this.#knownIds().uidOf(number)
+      return uid === undefined || !keep.has(uid) || this.#isEnrolled(uid)
+    }
+    return this.#inTurn(async () => {
+      const pods = await this.#collect(({ cookie }) => isUnclaimed(this.#workloadAt(cookie)))
+      return pods + (await this.#knownHosts().forget(isUnclaimed))
+    })
   }
 
   silenceWorker(worker: number): void {
+    const map = this.#programs.map('weft_listeners')
     for (const pod of this.#pods.values()) {
-      const gone = pod.listeners.filter((listener) => listener.worker === worker)
-      if (gone.length === 0) continue
-      hideListeners(this.#programs.map('weft_listeners'), pod, gone)
-      // An heir may still accept on those of this death, but no more on those of the one before.
-      const earlier = pod.silenced.filter((listener) => listener.worker === worker)
-      closeListeners(this.#kernel, earlier)
-      pod.silenced = [...pod.silenced.filter((listener) => listener.worker !== worker), ...gone]
-      pod.listeners = pod.listeners.filter((listener) => listener.worker !== worker)
+      silence(this.#kernel, pod, worker, (gone) => hideListeners(map, pod, gone))
     }
+    this.#hosts?.silence(worker)
   }
 
   reviveWorker(
     worker: number,
   ): Promise<readonly { uid: string; listeners: readonly PodListener[] }[]> {
     return this.#inTurn(async () => {
-      const revived: { uid: string; listeners: readonly PodListener[] }[] = []
       const maps = {
         listeners: this.#programs.map('weft_listeners'),
         listener: this.#programs.map('weft_listener'),
       }
+      const revived = await this.#knownHosts().revive(worker)
       for (const pod of this.#pods.values()) {
-        if (pod.listeners.some((listener) => listener.worker === worker)) continue
-        const listeners = await openListeners(this.#kernel, maps, pod, worker)
-        pod.listeners.push(...listeners)
-        revived.push({ uid: pod.uid, listeners })
+        const open = () => openListeners(this.#kernel, maps, pod, worker)
+        revived.push(...(await revive(pod, worker, open)))
       }
       return revived
     })
@@ -260,7 +266,7 @@ class KernelDatapath implements Datapath {
   }
 
   onDirectClosed(handler: (entry: AccessEntry) => void): void {
-    this.#handlers.push(handler)
+    this.#reports.subscribe(handler)
   }
 
   counters(): Readonly<Record<string, number>> {
@@ -268,20 +274,21 @@ class KernelDatapath implements Datapath {
   }
 
   liveByWorker(): readonly number[] {
-    const value = this.#programs.map('weft_workers').lookup(FIRST) ?? Buffer.alloc(WORKERS.size)
-    return WORKERS.decode(value).live.map(Number)
+    return readLive(this.#programs.map('weft_workers'))
   }
 
-  listeningPorts(uid: string): readonly number[] {
-    const cookie = this.#pods.get(uid)?.namespace.cookie
-    return readListening(this.#programs.map('weft_listening'), cookie)
+  listeningPorts(): ReadonlyMap<string, readonly number[]> {
+    const found = readListening(this.#programs.map('weft_listening'))
+    const pods = [...this.#pods.values()]
+    return new Map(pods.map(({ uid, namespace }) => [uid, found.get(namespace.cookie) ?? []]))
   }
 
   stop(mode: 'keep' | 'remove'): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#ids === undefined) return
-      this.#ring?.stop()
-      this.#ring = undefined
+      this.#reports.stop()
+      await this.#hosts?.stop(mode)
+      this.#hosts = undefined
       if (mode === 'remove') {
         for (const uid of [...this.#pods.keys()]) await this.#withdraw(uid)
         await this.#collect(() => true)
@@ -301,6 +308,7 @@ class KernelDatapath implements Datapath {
   }
 
   async #withdraw(uid: string): Promise<void> {
+    await this.#hosts?.leave(uid)
     const state = this.#pods.get(uid)
     if (state === undefined) return
     this.#pods.delete(uid)
@@ -329,13 +337,7 @@ class KernelDatapath implements Datapath {
     const generation = encodeGeneration(wanted, ids.numbersOf(uids))
     publish(this.#kernel, this.#programs.map('weft_generation'), generation)
     this.#current = wanted
-    ids.prune(new Set([...uids, ...this.#pods.keys()]))
-  }
-
-  #report(record: Buffer): void {
-    const entry = entryOf(record, (id) => this.#ids?.uidOf(id))
-    if (entry === undefined) this.#log.warn('datapath.unknown-event', { bytes: record.length })
-    else for (const handler of this.#handlers) handler(entry)
+    ids.prune(new Set([...uids, ...this.#pods.keys(), ...(this.#hosts?.uids ?? [])]))
   }
 
   #config() {
@@ -345,6 +347,20 @@ class KernelDatapath implements Datapath {
   #knownPlaces(): Places {
     if (this.#places === undefined) throw new MeshError('datapath.state', 'start() must come first')
     return this.#places
+  }
+
+  #isEnrolled(uid: string): boolean {
+    return this.#pods.has(uid) || this.#hosts?.has(uid) === true
+  }
+
+  #knownWorkers(): number {
+    if (this.#workers > 0) return this.#workers
+    throw new MeshError('datapath.enrol', 'configure() must come before an enrolment')
+  }
+
+  #knownHosts(): Hosts {
+    if (this.#hosts === undefined) throw new MeshError('datapath.state', 'start() must come first')
+    return this.#hosts
   }
 
   #knownIds(): WorkloadIds {

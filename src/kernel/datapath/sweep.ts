@@ -20,6 +20,7 @@ export interface SweepParts {
 type Iterator =
   | readonly ['sweep', 'weft_list' | 'weft_tag_tcp' | 'weft_tag_udp']
   | readonly ['sweep', 'weft_doom' | 'weft_doom_inherited']
+  | readonly ['sweep', 'weft_tag_host' | 'weft_release_host']
   | readonly ['end', 'weft_end' | 'weft_end_inherited']
 
 async function run(
@@ -168,4 +169,30 @@ async function end(
     named.readBigUInt64LE(at * COOKIE_BYTES),
   )
   return parts.kernel.destroySockets({ cookies }, namespace.fd)
+}
+
+/** Marks what is older than the enrolment of a host-network workload, and finds its listeners. */
+export async function tagHost(parts: SweepParts, host: PodState): Promise<void> {
+  aimAt(parts, host)
+  await run(parts, ['sweep', 'weft_tag_host'], host.namespace)
+}
+
+/** The listeners of a host-network workload serve nobody's ports any more. */
+export async function releaseHost(parts: SweepParts, host: PodState): Promise<void> {
+  aimAt(parts, host)
+  await run(parts, ['sweep', 'weft_release_host'], host.namespace)
+}
+
+function aimAt(parts: SweepParts, { ip4, ip6, workload, namespace }: PodState): void {
+  const value = TAGGING.encode({ ip4, ip6, workload, netns: namespace.cookie })
+  parts.programs.map('weft_tagging').update(Buffer.alloc(4), value)
+}
+
+/** Ends the marked connections of one workload among those of the node. */
+export async function endInheritedOf(parts: SweepParts, host: PodState): Promise<number> {
+  const marked = (await listSockets(parts, host.namespace)).filter(
+    ({ kind, source }) => kind === SOCK_KINDS.inherited && source === host.workload,
+  )
+  const connections = marked.map((listed) => connectionOf(listed, NAMELESS))
+  return endSockets(parts, [host], connections, REASONS['enrolled-late'].number)
 }
