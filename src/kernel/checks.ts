@@ -116,6 +116,12 @@ export function checkListen(spec: ListenSpec): ListenPlan {
   return { ip, backlog }
 }
 
+/** Bytes of the address. */
+export function checkUdp(spec: Pick<ListenSpec, 'address' | 'port'>): Uint8Array {
+  checkPort('bind UDP', spec.port)
+  return checkAddress('bind UDP', spec.address)
+}
+
 /** Throws with `name` unless `holds`. */
 export function require(operation: string, holds: boolean, name: ErrnoName): void {
   if (!holds) throw kernelError(operation, name)

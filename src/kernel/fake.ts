@@ -13,6 +13,7 @@ import { Pins } from './fake/pins.ts'
 import { FakeLink, FakeProgram, LinkData, type ProgramData } from './fake/program.ts'
 import { asConnection } from './fake/socket.ts'
 import { fakeTcp } from './fake/tcp.ts'
+import { fakeUdp } from './fake/udp.ts'
 import { fakeUnix } from './fake/unix.ts'
 import type { BpfMap, Kernel, RingReader, SocketAddress } from './kernel.ts'
 
@@ -93,7 +94,7 @@ export function fakeKernel(options: FakeKernelOptions = {}): Kernel & { control:
       nextCookie: () => ++lastCookie,
     }),
     ...fakeUnix(fds),
-    bindUdp: () => Promise.reject(kernelError('socket', 'EAFNOSUPPORT')),
+    ...fakeUdp({ fds, ports: new Ports(), namespaceOf, nextCookie: () => ++lastCookie }),
     control: control(fds, namespaces, cgroups, addNamespace),
   }
 }

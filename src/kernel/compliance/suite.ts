@@ -1,5 +1,6 @@
 // The compliance suite of the Kernel port: what every caller may rely on, of either kernel.
 import type { TestFn } from 'ava'
+import { datagramSuite } from './datagrams.ts'
 import { mapSuite } from './maps.ts'
 import { namespaceSuite } from './namespaces.ts'
 import { objectSuite } from './objects.ts'
@@ -18,7 +19,8 @@ export function compliance(test: TestFn, open: () => Promise<Rig>): void {
     if (opened === undefined) throw new Error('the rig was not opened')
     return opened
   }
-  for (const suite of [mapSuite, objectSuite, namespaceSuite, socketSuite, unixSuite]) {
+  const suites = [mapSuite, objectSuite, namespaceSuite, socketSuite, datagramSuite, unixSuite]
+  for (const suite of suites) {
     for (const [name, run] of Object.entries(suite)) test.serial(name, (t) => run(t, rig()))
   }
 }

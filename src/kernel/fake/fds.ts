@@ -4,7 +4,7 @@ import { kernelError } from '../errno.ts'
 
 /** What a descriptor stands for; shared by duplicates. */
 export interface FakeFile {
-  readonly kind: 'map' | 'program' | 'link' | 'namespace' | 'socket' | 'listener' | 'unix'
+  readonly kind: 'map' | 'program' | 'link' | 'namespace' | 'socket' | 'listener' | 'udp' | 'unix'
   /** The last descriptor was closed. */
   release(): void
 }

@@ -183,7 +183,7 @@ function isAny(address: string): boolean {
   return address === '::' || address === '0.0.0.0'
 }
 
-function overlaps(left: string, right: string): boolean {
+export function overlaps(left: string, right: string): boolean {
   if (left === right || left === '::' || right === '::') return true
   return (left === '0.0.0.0' || right === '0.0.0.0') && left.includes(':') === right.includes(':')
 }

@@ -17,7 +17,7 @@ export interface SocketParts {
 const BPF_F_CLONE = 1 << 9
 
 export abstract class FakeSocket implements FakeFile {
-  abstract readonly kind: 'socket' | 'listener'
+  abstract readonly kind: 'socket' | 'listener' | 'udp'
   readonly cookie: bigint
   readonly namespace: bigint
   readonly local: SocketAddress

@@ -7,6 +7,7 @@ import {
   checkNamespace,
   checkPath,
   checkPort,
+  checkUdp,
   require,
 } from '../checks.ts'
 import { attempt, attemptAsync, kernelError, settled } from '../errno.ts'
@@ -129,8 +130,7 @@ async function bindUdp(
   spec: Parameters<Kernel['bindUdp']>[0],
   namespaceFd?: number,
 ): Promise<Bound> {
-  const ip = checkAddress('bind UDP', spec.address)
-  checkPort('bind UDP', spec.port)
+  const ip = checkUdp(spec)
   const bound = await settled<RawConnected>((done) =>
     addon.bindUdp(
       ip,
