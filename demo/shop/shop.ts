@@ -7,7 +7,7 @@ import type { Lab } from '../../test/lab/lab.ts'
 import type { Node } from '../../test/lab/node.ts'
 import type { Program } from '../../test/lab/program.ts'
 import { type Call, parseCalls } from '../report.ts'
-import { ADDRESSES, MEMBERS, type Member, type NodeName } from './topology.ts'
+import { CALLS, MEMBERS, type Member, type NodeName } from './topology.ts'
 
 const WEFT = fileURLToPath(new URL('../../bin/weft.mjs', import.meta.url))
 const PROGRAMS = fileURLToPath(new URL('programs', import.meta.url))
@@ -41,7 +41,7 @@ export class Shop {
   /** Lets the shopper buy; resolves when done. Every edge carries at least `count` requests. */
   async buy(count: number, name = 'shopper'): Promise<void> {
     const shopper: Member = { name, node: 'one', app: 'shopper' }
-    const command = ['sh', join(PROGRAMS, 'shopper.sh'), ADDRESSES.web, String(count)]
+    const command = ['sh', join(PROGRAMS, 'shopper.sh'), CALLS.web, String(count)]
     const program = await this.#run(shopper, command)
     await program.finish(120_000)
   }
@@ -128,9 +128,9 @@ export class Shop {
         return ['sh', '-c', serve, 'stock', PROGRAMS]
       }
       case 'catalog':
-        return ['node', join(PROGRAMS, 'catalog.mjs'), '3000', ADDRESSES.stock, this.#secret]
+        return ['node', join(PROGRAMS, 'catalog.mjs'), '3000', CALLS.stock, this.#secret]
       case 'cart':
-        return ['python3', join(PROGRAMS, 'cart.py'), '5000', ADDRESSES.stock, this.#secret]
+        return ['python3', join(PROGRAMS, 'cart.py'), '5000', CALLS.stock, this.#secret]
       default:
         return ['sh', '-c', `echo web serves; exec nginx -c ${this.#nginxConfig()}`]
     }
@@ -142,8 +142,8 @@ export class Shop {
     const file = join(directory, 'nginx.conf')
     const text = readFileSync(join(PROGRAMS, 'web.conf'), 'utf8')
       .replaceAll('@DIRECTORY@', directory)
-      .replaceAll('@CATALOG@', ADDRESSES.catalog)
-      .replaceAll('@CART@', ADDRESSES.cart)
+      .replaceAll('@CATALOG@', CALLS.catalog)
+      .replaceAll('@CART@', CALLS.cart)
     writeFileSync(file, text)
     return file
   }

@@ -17,12 +17,12 @@ export const MEMBERS: readonly Member[] = [
   { name: 'shopper', node: 'one', app: 'shopper' },
 ]
 
-/** Virtual addresses, as in config/shop.yaml; the programs know nothing else of each other. */
-export const ADDRESSES = {
-  web: '10.96.0.10:80',
-  catalog: '10.96.0.11:80',
-  cart: '10.96.0.12:80',
-  stock: '10.96.0.13:7000',
+/** All that the programs know of each other. */
+export const CALLS = {
+  web: 'web.shop:80',
+  catalog: 'catalog.shop:80',
+  cart: 'cart.shop:80',
+  stock: 'stock.shop:7000',
 } as const
 
 export interface Edge {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The shopper, in shell: asks the web for both pages, over and over, each time on a new connection.
-# Usage: shopper.sh ADDRESS COUNT
+# Usage: shopper.sh HOST:PORT COUNT
 i=0
 while [ "$i" -lt "$2" ]; do
   for page in products cart; do

@@ -4,7 +4,6 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync
 import { dirname, join } from 'node:path'
 import { parse, stringify } from 'yaml'
 import { MeshError } from '../../base/mesh-error.ts'
-import { parsePool, startIn } from './address-pool.ts'
 
 export interface ServiceRequest {
   readonly name: string
@@ -27,9 +26,6 @@ export interface RunRequest {
   readonly addresses: readonly string[]
   readonly services: readonly ServiceRequest[]
 }
-
-/** Where Services without an address of their own get one. Source: Istio's automatic addresses. */
-const SERVICE_POOL = '240.240.0.0/16'
 
 /** `NAME:PORT[:TARGET][/PROTOCOL]`; undefined when malformed. */
 export function parseServiceRequest(text: string): ServiceRequest | undefined {
@@ -91,14 +87,12 @@ export function serviceResource(
   namespace: string,
   name: string,
   ports: readonly ServiceRequest[],
-  clusterIP: string,
 ): object {
   return {
     apiVersion: 'v1',
     kind: 'Service',
     metadata: { name, namespace },
     spec: {
-      clusterIP,
       selector: { [serviceLabel(name)]: 'true' },
       ports: ports.map((each) => ({
         name: `${each.protocol ?? 'port'}-${each.port}`,
@@ -110,22 +104,14 @@ export function serviceResource(
   }
 }
 
-/**
- * Makes the workload, and the services it serves, known to the mesh. Returns the services' virtual
- * addresses by name.
- */
-export function register(
-  configDirectory: string,
-  request: RunRequest,
-): ReadonlyMap<string, string> {
+/** Makes the workload, and the services it serves, known to the mesh. */
+export function register(configDirectory: string, request: RunRequest): void {
   const root = join(configDirectory, 'run')
-  const addresses = new Map<string, string>()
   for (const [name, ports] of Map.groupBy(request.services, (service) => service.name)) {
-    addresses.set(name, registerService(root, request.namespace, name, ports))
+    registerService(root, request.namespace, name, ports)
   }
   const workload = request.hostNetwork ? hostResource(request) : podResource(request)
   writeWhole(podFile(root, request), stringify(workload))
-  return addresses
 }
 
 /** Takes back what `register` wrote; services stay while another workload serves them. */
@@ -155,16 +141,15 @@ function registerService(
   namespace: string,
   name: string,
   ports: readonly ServiceRequest[],
-): string {
+): void {
   const file = serviceFile(root, namespace, name)
   const existing = readResource(file)
-  const address = existing?.spec?.clusterIP ?? freeVip(root, `${namespace}/${name}`)
-  const wanted = serviceResource(namespace, name, ports, address)
+  const wanted = serviceResource(namespace, name, ports)
   if (existing === undefined) {
     writeWhole(file, stringify(wanted))
-    return address
+    return
   }
-  if (JSON.stringify(existing) === JSON.stringify(wanted)) return address
+  if (JSON.stringify(existing) === JSON.stringify(wanted)) return
   throw new MeshError(
     'run.service',
     `service ${namespace}/${name} is already run with other ports (${file}): give the same --service, or another name`,
@@ -179,20 +164,6 @@ function retireService(root: string, namespace: string, name: string): void {
     if (pod?.metadata?.namespace === namespace && pod.metadata.labels?.[label] !== undefined) return
   }
   rmSync(serviceFile(root, namespace, name), { force: true })
-}
-
-function freeVip(root: string, key: string): string {
-  const pool = parsePool(SERVICE_POOL)
-  if (pool === undefined) throw new MeshError('run.service', `${SERVICE_POOL} is not a pool`)
-  const used = new Set(
-    listYaml(join(root, 'services')).map((file) => readResource(file)?.spec?.clusterIP),
-  )
-  const start = startIn(pool.size, key)
-  for (let step = 0; step < pool.size; step++) {
-    const address = pool.at((start + step) % pool.size)
-    if (!used.has(address)) return address
-  }
-  throw new MeshError('run.service', `no service address is free in ${SERVICE_POOL}`)
 }
 
 const serviceLabel = (name: string): string => `service.weft.dev/${name}`
@@ -222,7 +193,6 @@ function listYaml(directory: string): readonly string[] {
 
 interface AnyResource {
   readonly metadata?: { readonly namespace?: string; readonly labels?: Record<string, string> }
-  readonly spec?: { readonly clusterIP?: string }
 }
 
 function readResource(file: string): AnyResource | undefined {

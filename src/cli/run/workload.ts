@@ -3,6 +3,8 @@
 import { join } from 'node:path'
 import { markName } from '../../agent/enrolment-marks.ts'
 import { MeshError } from '../../base/mesh-error.ts'
+import { loadDirectory } from '../../discovery/file-source.ts'
+import { DEFAULT_MESH_SETTINGS } from '../../model/mesh-settings.ts'
 import { claimAddress, type Pool } from './address-pool.ts'
 import { requireNoConflict } from './conflicts.ts'
 import { type Launched, launch, markAppears } from './launch.ts'
@@ -70,8 +72,8 @@ export async function runWorkload(request: WorkloadRequest): Promise<number> {
     const made =
       place.kind === 'pod' ? makePod(request, place, first, note) : hostRun(request, place)
     if (place.kind === 'host') await requireNoConflict(request.configDirectory, made)
-    const services = register(request.configDirectory, made)
-    tellAddresses(made, services)
+    register(request.configDirectory, made)
+    await tellNames(request.configDirectory, made)
     const launched = launch(record.network?.namespace, record.cgroup, request.command)
     interruption.tell(launched)
     await enrolled(request, launched)
@@ -128,18 +130,24 @@ function firstRecord(request: WorkloadRequest): RunRecord {
   }
 }
 
-/** There are no names to call yet. On standard error: the other stream is the program's. */
-function tellAddresses(
+/** Where the workload is, and what to call. On standard error: the other stream is the program's. */
+async function tellNames(
+  configDirectory: string,
   { namespace, name, services, addresses, hostNetwork }: RunRequest,
-  virtual: ReadonlyMap<string, string>,
-): void {
+): Promise<void> {
   const has = hostNetwork ? "shares the node's address" : 'has the address'
   const lines = [`${namespace}/${name} ${has} ${addresses.join(' and ')}`]
-  for (const service of services) {
-    const address = virtual.get(service.name)
-    lines.push(`service ${namespace}/${service.name} is at ${address} port ${service.port}`)
+  const domain = services.length > 0 ? await clusterDomain(configDirectory) : ''
+  for (const service of new Set(services.map((each) => each.name))) {
+    const names = [`${service}.${namespace}`, `${service}.${namespace}.svc.${domain}`]
+    lines.push(`service ${namespace}/${service} answers to ${service}, ${names.join(' and ')}`)
   }
   process.stderr.write(lines.map((line) => `weft: ${line}\n`).join(''))
+}
+
+async function clusterDomain(configDirectory: string): Promise<string> {
+  const { world } = await loadDirectory(configDirectory)
+  return (world.MeshConfig[0]?.spec ?? DEFAULT_MESH_SETTINGS).clusterDomain
 }
 
 async function enrolled(request: WorkloadRequest, launched: Launched): Promise<void> {
