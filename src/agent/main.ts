@@ -123,12 +123,8 @@ async function build(
   await parts.enroller.reconcile()
   await parts.collectForgotten()
   steps.push(() => parts.stopCollecting())
-  const admin = new AdminServer(
-    { answers, log },
-    { path: join(options.stateDirectory, ADMIN_SOCKET) },
-  )
+  const admin = await serveAdmin(answers, log, options)
   steps.push(() => admin.stop())
-  await admin.start()
   const reload = async (): Promise<void> => {
     await source.reload()
     await parts.config.exclusive(() => Promise.resolve())
@@ -163,6 +159,21 @@ function pathsOf(options: AgentOptions): DatapathPaths {
     workloadsCgroup: options.workloadsCgroup,
     stateDirectory: options.stateDirectory,
   }
+}
+
+async function serveAdmin(
+  answers: AdminAnswers,
+  log: Log,
+  { stateDirectory }: AgentOptions,
+): Promise<AdminServer> {
+  const admin = new AdminServer({ answers, log }, { path: join(stateDirectory, ADMIN_SOCKET) })
+  try {
+    await admin.start()
+  } catch (error) {
+    await admin.stop()
+    throw error
+  }
+  return admin
 }
 
 function aboutOf({ nodeName }: AgentOptions): About {

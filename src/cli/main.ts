@@ -5,6 +5,8 @@ import { errorText } from '../base/mesh-error.ts'
 import { addAgentCommands } from './agent-command.ts'
 import { addCheckCommand } from './check-command.ts'
 import { addRunCommand } from './run-command.ts'
+import { addStatusCommand } from './status-command.ts'
+import { addTopCommand } from './top-command.ts'
 
 export async function main(argv: readonly string[]): Promise<number> {
   const program = new Command('weft')
@@ -19,6 +21,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   addAgentCommands(program, exit)
   addRunCommand(program, exit)
   addCheckCommand(program, exit)
+  addTopCommand(program)
+  addStatusCommand(program, exit)
   try {
     await program.parseAsync([...argv], { from: 'user' })
   } catch (error) {
