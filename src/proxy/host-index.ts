@@ -1,22 +1,25 @@
-// The workloads that share their node's address, by that address: where several are, only the port
-// tells which one is meant.
+// The workloads that share their node's address, by that address, where only the port tells which
+// one is meant, and by identity.
 import type { PersistentMap } from '../base/persistent-map.ts'
 import type { Tables, TableWorkload } from '../model/tables.ts'
+import { identityOf } from './identity-of.ts'
 
-type Index = ReadonlyMap<string, readonly TableWorkload[]>
+interface Index {
+  readonly byIp: ReadonlyMap<string, readonly TableWorkload[]>
+  readonly byIdentity: ReadonlyMap<string, readonly TableWorkload[]>
+}
 
 /** Made once for each version of the workloads, when the first connection asks. */
 const INDEXES = new WeakMap<PersistentMap<TableWorkload>, Index>()
 
 /** Those of the mesh's own network, in the order of their uids. */
 export function hostNetworkAt(tables: Tables, ip: string): readonly TableWorkload[] {
-  let index = INDEXES.get(tables.workloads)
-  if (index === undefined) {
-    index = indexOf(tables.workloads)
-    INDEXES.set(tables.workloads, index)
-  }
-  const found = index.get(ip) ?? []
-  return found.filter(({ network }) => network === tables.mesh.network)
+  return ofOurNetwork(tables, indexOf(tables.workloads).byIp.get(ip))
+}
+
+/** Those with this identity, likewise. */
+export function hostNetworkOf(tables: Tables, identity: string): readonly TableWorkload[] {
+  return ofOurNetwork(tables, indexOf(tables.workloads).byIdentity.get(identity))
 }
 
 /** Whether a service has this port of the workload as its target. */
@@ -27,16 +30,37 @@ export function servesAt(workload: TableWorkload, port: number): boolean {
   return false
 }
 
+function ofOurNetwork(
+  { mesh }: Tables,
+  found: readonly TableWorkload[] = [],
+): readonly TableWorkload[] {
+  return found.filter(({ network }) => network === mesh.network)
+}
+
 function indexOf(workloads: PersistentMap<TableWorkload>): Index {
-  const index = new Map<string, TableWorkload[]>()
-  for (const workload of workloads.values()) {
-    if (!workload.hostNetwork) continue
-    for (const ip of workload.addresses) {
-      const there = index.get(ip)
-      if (there === undefined) index.set(ip, [workload])
-      else there.push(workload)
+  let index = INDEXES.get(workloads)
+  if (index !== undefined) return index
+  const shared = [...workloads.values()].filter(({ hostNetwork }) => hostNetwork)
+  shared.sort((a, b) => (a.uid < b.uid ? -1 : 1))
+  index = {
+    byIp: grouped(shared, ({ addresses }) => addresses),
+    byIdentity: grouped(shared, (workload) => [identityOf(workload)]),
+  }
+  INDEXES.set(workloads, index)
+  return index
+}
+
+function grouped(
+  workloads: readonly TableWorkload[],
+  keysOf: (workload: TableWorkload) => readonly string[],
+): ReadonlyMap<string, readonly TableWorkload[]> {
+  const groups = new Map<string, TableWorkload[]>()
+  for (const workload of workloads) {
+    for (const key of keysOf(workload)) {
+      const group = groups.get(key)
+      if (group === undefined) groups.set(key, [workload])
+      else group.push(workload)
     }
   }
-  for (const there of index.values()) there.sort((a, b) => (a.uid < b.uid ? -1 : 1))
-  return index
+  return groups
 }

@@ -193,7 +193,7 @@ export class InboundSessions {
     connection.destinationIdentity = identity.id
     if (peer.kind === 'verified') {
       connection.sourceIdentity = peer.id
-      connection.sourceWorkload = clientNamed(pipeline.view.current, peer.id, source.ip)
+      connection.sourceWorkload = clientNamed(pipeline.view.current, peer.id, source.ip, pod.uid)
     }
     request.onGone(() => connection.stop('downstream-reset', 'before an answer'))
     const refuse = (reason: Reason): void => request.refuse(REASONS[reason].hbone)
