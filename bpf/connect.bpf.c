@@ -81,6 +81,10 @@ static __always_inline void decide(const struct weft_config *config, struct bpf_
 			return pass(decided, PASS_RECORDED, WEFT_COUNT_UNKNOWN_PASSED);
 		return refuse(decided, WEFT_REASON_NOT_ENROLLED, -ECONNREFUSED);
 	}
+	if (!connects && is_decided(sk, ask)) {
+		decided->action = UNTOUCHED;
+		return;
+	}
 	decided->record.source = caller.workload;
 	if (decide_name(config, ctx, sk, &caller, ask, decided, connects))
 		return;

@@ -198,4 +198,12 @@ static __always_inline struct weft_translation *translation_of(struct bpf_sock *
 	return goes_to(&kept->direct, ip, port) ? &kept->direct : 0;
 }
 
+/* An IPv6 socket that is connected to a v4-mapped address runs the hook of sendmsg for every
+ * datagram, with the address that connect() was given instead. */
+static __always_inline bool is_decided(struct bpf_sock *sk, const struct ask *ask)
+{
+	return ip_is_v4(&ask->ip) && sk->dst_port == ask->port &&
+	       sk->dst_ip4 == ask->ip.words[3] && translation_of(sk, &ask->ip, ask->port);
+}
+
 #endif
