@@ -78,6 +78,8 @@ function bench(
       serve: async ({ pod: { uid } }) => void order.push(`serve ${uid}`),
       unserve: async (uid, reason) => void order.push(`unserve ${uid} ${reason}`),
       mark: ({ uid }, enrolled) => void order.push(`${enrolled ? 'mark' : 'unmark'} ${uid}`),
+      wayTo: () => '',
+      hostWatch: { follow: () => {} },
       ownNamespace: () => 'net:[1]',
       namespaceOf,
     },

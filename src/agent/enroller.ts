@@ -7,6 +7,7 @@ import { Serial } from '../base/serial.ts'
 import { type Binding, bindCgroups } from '../compile/bind-workload.ts'
 import type { CgroupWatch } from '../discovery/cgroup-watch.ts'
 import type { Containers } from '../discovery/containers.ts'
+import type { PathWatch } from '../discovery/path-watch.ts'
 import type { PodListener } from '../kernel/datapath.ts'
 import type { Kernel, Namespace } from '../kernel/kernel.ts'
 import type { ContainerFacts } from '../model/container.ts'
@@ -25,6 +26,9 @@ export interface EnrollerParts extends HostEnrollerParts {
   readonly containers: Pick<Containers, 'look'>
   /** Called after workloads have entered, before anything else changes. */
   readonly afterEntering: () => Promise<void>
+  /** Told of the cgroups of host-network workloads; `reconcile` is called when the way to one has
+   * changed. */
+  readonly hostWatch: Pick<PathWatch, 'follow'>
   /** Name of the agent's own network namespace, as /proc/self/ns/net names it. */
   readonly ownNamespace: () => string
   /** The same of another process; throws when it is gone. */
@@ -114,6 +118,7 @@ export class Enroller {
       for (const uid of [...this.#enrolled.keys()]) await this.#leave(uid, reason)
       this.#awaited.prune(() => undefined)
       await this.#hosts.stop(reason)
+      this.#parts.hostWatch.follow([])
     })
   }
 
@@ -135,6 +140,9 @@ export class Enroller {
     }
     this.#awaited.prune((uid) => present.get(uid)?.workload)
     let { unfinished, entered } = await this.#hosts.reconcile(tables)
+    this.#parts.hostWatch.follow(this.#hosts.cgroups)
+    // Before the watch began nobody told.
+    if (this.#hosts.isElsewhere()) unfinished = true
     for (const [uid, found] of present) {
       if (this.#enrolled.has(uid)) continue
       if (await this.#tryEnter(found.workload, found.pids)) entered = true

@@ -38,7 +38,10 @@ function tables(...workloads: readonly TableWorkload[]): Tables {
 const listener = (worker: number, fd: number): PodListener => ({ worker, class: 'hbone', fd })
 
 /** The kernel's side as the enroller knows it: the node is there while a workload is. */
-function bench(failing: { enrol?: boolean; identity?: boolean } = {}) {
+function bench(
+  failing: { enrol?: boolean; identity?: boolean } = {},
+  wayTo: () => string = () => '1',
+) {
   const order: string[] = []
   const clock = manualClock()
   const log = memoryLog()
@@ -82,6 +85,7 @@ function bench(failing: { enrol?: boolean; identity?: boolean } = {}) {
       serve: async ({ pod: { uid } }) => void order.push(`serve ${uid}`),
       unserve: async (uid, reason) => void order.push(`unserve ${uid} ${reason}`),
       mark: ({ uid }, enrolled) => void order.push(`${enrolled ? 'mark' : 'unmark'} ${uid}`),
+      wayTo,
     },
     {
       nodeName: 'one',
@@ -183,6 +187,17 @@ test('another cgroup is another place: it leaves, and enters there', async (t) =
     'serve a',
     'mark a',
   ])
+})
+
+test('the kernel is told again of a cgroup whose slice was made anew', async (t) => {
+  let way = '1/2'
+  const { enroller, take } = bench({}, () => way)
+  await enroller.reconcile(tables(host('a')))
+  take()
+  way = '1/3'
+  await enroller.reconcile(tables(host('a')))
+  await enroller.reconcile(tables(host('a')))
+  t.deepEqual(take(), ['enrol a /cg/system.slice/a.service 80'])
 })
 
 test('rules that change alone change nothing here, and are those of the next question', async (t) => {

@@ -22,6 +22,8 @@ export interface HostEnrollerParts extends AwaitedIdentitiesParts, InheritedPart
   readonly unserve: (uid: string, reason: Reason) => Promise<void>
   readonly mark: (workload: Workload, enrolled: boolean) => void
   readonly troubles: Troubles
+  /** Which directories lead to a cgroup now: another text when one was made anew. */
+  readonly wayTo: (cgroup: string) => string
 }
 
 export interface HostEnrollerOptions {
@@ -36,6 +38,8 @@ interface Host {
   readonly enrolment: Enrolment
   /** Absolute. */
   readonly cgroup: string
+  /** The way to it when the kernel last heard of it. */
+  readonly way: string
   /** Under which workers serve it; undefined while they do not. */
   readonly identity?: string
 }
@@ -67,6 +71,16 @@ export class HostEnroller {
   /** Whether workers serve it. */
   has(uid: string): boolean {
     return this.#hosts.get(uid)?.identity !== undefined
+  }
+
+  /** Absolute paths of the cgroups the kernel was told of. */
+  get cgroups(): readonly string[] {
+    return [...this.#hosts.values()].map(({ cgroup }) => cgroup)
+  }
+
+  /** Whether the way to one of them has changed since. */
+  isElsewhere(): boolean {
+    return [...this.#hosts.values()].some(({ cgroup, way }) => this.#parts.wayTo(cgroup) !== way)
   }
 
   /** The node first, if anybody is enrolled. */
@@ -167,17 +181,19 @@ export class HostEnroller {
     const cgroup = this.#cgroupOf(workload)
     const pod = await datapath.enrolHost(hostEnrolment(workload, cgroup))
     const enrolment = { workload, namespace: this.#namespace, pod }
-    this.#hosts.set(workload.uid, { enrolment, cgroup })
+    // Now, because the kernel's side makes what is missing.
+    this.#hosts.set(workload.uid, { enrolment, cgroup, way: this.#parts.wayTo(cgroup) })
   }
 
-  /** It stays where it is: other ports, another identity, other rules. */
+  /** It stays where it is: other ports, another identity, other rules, a slice made anew. */
   async #keep(host: Host, workload: TableWorkload): Promise<void> {
     const { uid } = workload
     const before = host.enrolment.workload
     let next: Host = { ...host, enrolment: { ...host.enrolment, workload } }
-    if (!samePorts(before, workload)) {
-      const pod = await this.#parts.datapath.enrolHost(hostEnrolment(workload, host.cgroup))
-      next = { ...next, enrolment: { ...next.enrolment, pod } }
+    const isElsewhere = this.#parts.wayTo(host.cgroup) !== host.way
+    if (isElsewhere || !samePorts(before, workload)) {
+      await this.#parts.datapath.enrolHost(hostEnrolment(workload, host.cgroup))
+      next = { ...next, way: this.#parts.wayTo(host.cgroup) }
     }
     this.#hosts.set(uid, next)
     if (host.identity === undefined || host.identity === identityOf(workload)) return

@@ -99,6 +99,7 @@ async function build(
   const grounds = { log, kernel, datapath, authority, issues, memory, addresses, cgroup2, manager }
   const parts = new AgentParts(options, grounds)
   steps.push(() => parts.accessLog.close())
+  steps.push(() => parts.hostWatch.stop())
   const facts = new AdminFacts(aboutOf(options), { agent: parts, datapath, issues }, options)
   const answers = new AdminAnswers(facts, systemClock)
   datapath.onDirectClosed((entry) => {

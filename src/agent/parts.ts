@@ -8,6 +8,7 @@ import { errorText } from '../base/mesh-error.ts'
 import { systemRandom } from '../base/random.ts'
 import { CgroupWatch } from '../discovery/cgroup-watch.ts'
 import { Containers } from '../discovery/containers.ts'
+import { PathWatch, wayTo } from '../discovery/path-watch.ts'
 import type { Authority } from '../identity/issue/authority.ts'
 import { CertificateKeeper, type HeldCertificate } from '../identity/issue/keeper.ts'
 import type { Datapath } from '../kernel/datapath.ts'
@@ -61,6 +62,7 @@ export class AgentParts {
   readonly enroller: Enroller
   readonly config: ConfigQueue
   readonly watch: CgroupWatch
+  readonly hostWatch: PathWatch
   readonly surveys = new Surveys(() => this.pool, systemClock)
   readonly troubles = new Troubles()
   readonly #options: AgentOptions
@@ -89,6 +91,10 @@ export class AgentParts {
     this.watch = new CgroupWatch(
       { log, onChange: () => void this.enroller.reconcile() },
       { root: options.workloadsCgroup, depthMax: CGROUP_DEPTH_MAX },
+    )
+    this.hostWatch = new PathWatch(
+      { log, onChange: () => void this.enroller.reconcile() },
+      { root: grounds.cgroup2 },
     )
     this.enroller = this.#makeEnroller()
     this.config = new ConfigQueue({
@@ -276,10 +282,12 @@ export class AgentParts {
           this.#tellStatus()
         },
         troubles: this.troubles,
+        wayTo: (cgroup) => wayTo(cgroup2, cgroup),
+        hostWatch: this.hostWatch,
         ownNamespace: () => readlinkSync('/proc/self/ns/net'),
         namespaceOf: (pid) => readlinkSync(`/proc/${pid}/ns/net`),
       },
-      { ...this.#options, cgroup2: this.#grounds.cgroup2 },
+      { ...this.#options, cgroup2 },
     )
   }
 }

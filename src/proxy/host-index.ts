@@ -22,8 +22,9 @@ export function hostNetworkOf(tables: Tables, identity: string): readonly TableW
   return ofOurNetwork(tables, indexOf(tables.workloads).byIdentity.get(identity))
 }
 
-/** Whether a service has this port of the workload as its target. */
+/** Whether the configuration says that the workload serves this port: itself, or by a service. */
 export function servesAt(workload: TableWorkload, port: number): boolean {
+  if (workload.match?.ports?.includes(port) === true) return true
   for (const pairs of Object.values(workload.services)) {
     if (pairs.some(({ targetPort }) => targetPort === port)) return true
   }

@@ -24,6 +24,12 @@ export interface HostServiceSite {
   readonly cgroup: string
 }
 
+interface Started {
+  readonly argv: readonly string[]
+  readonly options: RunOptions
+  readonly program: Program
+}
+
 export class HostService {
   readonly name: string
   readonly node: string
@@ -36,8 +42,7 @@ export class HostService {
   readonly ip: string
   readonly cgroup: string
   readonly #netns: string
-  #started: { readonly argv: readonly string[]; readonly options: RunOptions }[] = []
-  #programs: Program[] = []
+  #started: Started[] = []
 
   constructor(site: HostServiceSite, name: string, options: HostServiceOptions) {
     this.name = name
@@ -60,8 +65,7 @@ export class HostService {
   /** Starts an unmodified program of it. */
   async run(argv: readonly string[], options: RunOptions = {}): Promise<Program> {
     const program = await runIn(this.#place(), argv, options)
-    this.#started.push({ argv, options })
-    this.#programs.push(program)
+    this.#started.push({ argv, options, program })
     return program
   }
 
@@ -73,16 +77,15 @@ export class HostService {
   /** Ends its programs; the cgroup goes with them. */
   async stop(): Promise<void> {
     killCgroup(this.cgroup)
-    await Promise.all(this.#programs.map(({ exited }) => exited))
-    this.#programs = []
+    await Promise.all(this.#started.map(({ program }) => program.exited))
+    this.#started = []
     removeCgroup(this.cgroup)
   }
 
-  /** The same programs again, in a new cgroup. */
+  /** What runs now runs again, in a new cgroup. */
   async restart(): Promise<Program[]> {
-    const before = this.#started
+    const before = this.#started.filter(({ program }) => program.isRunning)
     await this.stop()
-    this.#started = []
     return Promise.all(before.map(({ argv, options }) => this.run(argv, options)))
   }
 

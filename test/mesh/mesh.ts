@@ -38,6 +38,7 @@ export class Mesh implements AsyncDisposable {
   readonly one: Node
   readonly two: Node
   readonly #options: MeshOptions
+  readonly #hosts: HostService[] = []
   readonly #vips = new Map<string, { readonly v4: string; readonly v6: string }>()
   #agents: [Agent, Agent] | undefined
 
@@ -100,6 +101,7 @@ export class Mesh implements AsyncDisposable {
   host(node: Node, name: string, options: HostServiceOptions = {}): HostService {
     const host = node.service(name, options)
     this.lab.config.write(`host-${host.namespace}-${name}.yaml`, [hostResource(host)])
+    this.#hosts.push(host)
     return host
   }
 
@@ -108,9 +110,7 @@ export class Mesh implements AsyncDisposable {
     const one = await this.lab.agent(this.one, this.#options.agents)
     const two = await this.lab.agent(this.two, this.#options.agents)
     this.#agents = [one, two]
-    for (const { pods, services } of [this.one, this.two]) {
-      await this.enrolled(...pods, ...services)
-    }
+    await this.enrolled(...this.one.pods, ...this.two.pods, ...this.#hosts)
   }
 
   async enrolled(...members: readonly Member[]): Promise<void> {
@@ -205,7 +205,12 @@ export class Held {
   }
 
   /** Resolves when all are open. */
-  static async open(from: Pod, host: string, port: number, count: number): Promise<Held> {
+  static async open(
+    from: Pick<Pod, 'run'>,
+    host: string,
+    port: number,
+    count: number,
+  ): Promise<Held> {
     return new Held(await from.run(hold(host, port, count), { waitFor: `held ${count}` }))
   }
 

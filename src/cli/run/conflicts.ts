@@ -9,7 +9,8 @@ import { compileWorld } from '../../compile/registry.ts'
 import { loadDirectory } from '../../discovery/file-source.ts'
 import { hostResource, type RunRequest } from './registration.ts'
 
-const FILE = 'weft-run.yaml'
+/** As issues name the place of what is not written yet. */
+const FILE = 'this run'
 
 /** Throws MeshError `run.conflict`. Errors that are there already are not this run's. */
 export async function requireNoConflict(
