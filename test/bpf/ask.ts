@@ -1,6 +1,6 @@
 // Programs that ask resolvers, in the ways libraries do, and report what came back.
-import type { Pod } from '../lab/pod.ts'
 import { PYTHON } from '../lab/programs.ts'
+import type { CommandResult, ExecOptions } from '../lab/shell.ts'
 import type { DnsAnswer } from './dns-door.ts'
 
 /** What one socket got: the answer, and where it came from as the program sees it. */
@@ -36,13 +36,13 @@ def failing(task):
     return "nothing"
 `
 
-/** Runs lines of Python in the pod, which `tell` one value. */
+/** Runs lines of Python there, which `tell` one value. */
 export async function ask<T>(
-  pod: Pod,
+  who: { exec(argv: readonly string[], options: ExecOptions): Promise<CommandResult> },
   lines: string,
-  options: Parameters<Pod['exec']>[1] = {},
+  options: ExecOptions = {},
 ): Promise<T> {
-  const { stdout, stderr } = await pod.exec([PYTHON, '-c', `${PRELUDE}${lines}`], {
+  const { stdout, stderr } = await who.exec([PYTHON, '-c', `${PRELUDE}${lines}`], {
     check: false,
     ...options,
   })
