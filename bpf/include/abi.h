@@ -46,6 +46,7 @@
 #define WEFT_COUNT_PROBES 85
 #define WEFT_COUNT_PORTS_FULL 86
 #define WEFT_COUNT_PORTS_TAKEN 87
+#define WEFT_COUNT_UNADMITTED 88
 #define WEFT_COUNTERS 96
 
 /* Kinds of socket records. */

@@ -67,6 +67,7 @@ export const COUNTERS = {
   probes: 85,
   ports_full: 86,
   ports_taken: 87,
+  unadmitted: 88,
 } as const
 export const COUNTERS_MAX = 96
 

@@ -17,6 +17,7 @@ const DRIVER = fileURLToPath(new URL('driver.ts', import.meta.url))
 /** Verified instructions of each program on Linux 6.18, with room for other kernels. The limit is
  * a million; a jump here is a mistake, and a slow load of every pod's guard. */
 const CEILINGS: Readonly<Record<string, number>> = {
+  weft_admit: 4_000,
   weft_connect4: 16_000,
   weft_connect6: 45_000,
   weft_sendmsg4: 9_000,

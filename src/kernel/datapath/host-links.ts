@@ -6,7 +6,7 @@ import type { Log } from '../../base/log.ts'
 import type { Kernel } from '../kernel.ts'
 import { cgroupId } from './cgroup.ts'
 import { dropLink, linkAt } from './links.ts'
-import { ATTACHED, type Programs, pinsOf } from './load.ts'
+import { ABOVE_HOSTS, type Programs, pinsOf } from './load.ts'
 
 /** Pins of the lookup of the node's own namespace, beside those of cgroups. */
 export const NODE_PINS = 'node'
@@ -34,7 +34,7 @@ export class HostLinks {
     for (const path of new Set(places)) {
       this.#make(path)
       const id = cgroupId(path)
-      for (const [family, name] of ATTACHED.workloads) {
+      for (const [family, name] of ABOVE_HOSTS) {
         const program = programs.program(family, name)
         await linkAt(kernel, join(this.#directory, String(id), name), program, {
           matches: (info) => info.cgroupId === id,

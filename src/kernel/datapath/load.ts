@@ -49,6 +49,7 @@ export const MAPS = {
   origdst: [...BASE, 'weft_sock_origin'],
   lookup: [...SOCKETS, ...CAPTURE, ...HOSTS, 'weft_origins', 'weft_listeners', 'weft_costs'],
   guard: [...SOCKETS, ...CAPTURE],
+  admit: [...SOCKETS, ...HOSTS],
   sweep: [...SOCKETS, ...HOSTS, 'weft_listening', 'weft_tagging', 'weft_kill'],
   end: [...SOCKETS, 'weft_kill'],
 } as const satisfies Record<string, readonly string[]>
@@ -70,7 +71,7 @@ export function pinsOf(root: string): Pins {
 }
 
 /** Programs by cgroup, in the order of attachment: what refuses comes when the rest is ready. */
-export const ATTACHED = {
+const ATTACHED = {
   agent: [
     ['track', 'weft_track_agent'],
     ['origdst', 'weft_origdst'],
@@ -87,6 +88,9 @@ export const ATTACHED = {
     ['connect', 'weft_connect6'],
   ],
 } as const satisfies Record<string, readonly (readonly [Family, string])[]>
+
+/** Programs of the cgroups above host-network workloads, likewise. */
+export const ABOVE_HOSTS = [...ATTACHED.workloads, ['admit', 'weft_admit']] as const
 
 export class Programs {
   readonly #kernel: Kernel
@@ -187,7 +191,7 @@ export class Programs {
 
   #loadAll(): void {
     mkdirSync(this.#pins.maps, { recursive: true })
-    for (const family of ['connect', 'track', 'origdst', 'lookup', 'sweep'] as const) {
+    for (const family of ['connect', 'track', 'origdst', 'lookup', 'sweep', 'admit'] as const) {
       this.#loaded.set(family, this.#loadObject(family))
     }
   }
