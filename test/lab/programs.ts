@@ -44,6 +44,15 @@ export function server(
   return argv
 }
 
+/**
+ * Opens and closes listeners as told on standard input, each of which answers as an `identity`
+ * server: `open KEY HOST PORT [reuseport] [v6only]` and `close KEY`. Says `ready`, and then
+ * `done COMMAND KEY` or `failed COMMAND KEY ERRNO`.
+ */
+export function listeners(name: string): string[] {
+  return [PYTHON, '-u', file('listeners.py'), name]
+}
+
 /** The same echo server in Node. */
 export function nodeEcho(port: number, host = '::'): string[] {
   return [process.execPath, file('echo.mjs'), String(port), host]

@@ -6,7 +6,10 @@ import type { BpfMap, Kernel } from '../kernel.ts'
 import { DNS_CLASSES, dnsListenerKey } from './dns-listener.ts'
 import { familiesOf, type PodState } from './pod.ts'
 
-const BACKLOG = 4096
+/** Freebind, because loopback may lack the address while the pod has another. Reuse, because
+ * accepted connections have the program's port, which it could not open again. */
+export const LISTENING = { port: 0, backlog: 4096, freebind: true, reuseAddress: true }
+
 const STREAM_CLASSES: readonly StreamClass[] = ['outbound', 'plaintext', 'hbone']
 
 export interface ListenerMaps {
@@ -24,8 +27,7 @@ export async function openListeners(
   const opened: PodListener[] = []
   try {
     for (const [kind, family] of pairs(STREAM_CLASSES, familiesOf(pod))) {
-      // Freebind, because loopback may lack the address while the pod has another.
-      const spec = { address: LOOPBACKS[family], port: 0, backlog: BACKLOG, freebind: true }
+      const spec = { ...LISTENING, address: LOOPBACKS[family] }
       const { fd } = await kernel.listen(spec, pod.namespace.fd)
       opened.push({ worker, class: kind, fd })
       maps.listener.updateSocket(

@@ -8,10 +8,10 @@ import type { EnrolledPod, PodListener } from '../datapath.ts'
 import type { Kernel, Namespace } from '../kernel.ts'
 import { NODE_PINS } from './host-links.ts'
 import { dropLink, linkAt } from './links.ts'
+import { LISTENING } from './listeners.ts'
 import { type Programs, pinsOf } from './load.ts'
 import { revive, type Served, silence } from './served.ts'
 
-const BACKLOG = 4096
 const CLASSES: readonly StreamClass[] = ['outbound', 'plaintext', 'hbone']
 const LOOKUP = 'weft_lookup_host'
 /** Absent where the kernel has no IPv6. */
@@ -96,7 +96,7 @@ export class NodeDoor {
     try {
       for (const kind of CLASSES) {
         for (const { every, loopback } of families()) {
-          const spec = { address: loopback, port: 0, backlog: BACKLOG, freebind: true }
+          const spec = { ...LISTENING, address: loopback }
           const { fd } = await kernel.listen(spec, this.#namespace.fd)
           opened.push({ worker, class: kind, fd })
           const value = LISTENER.encode({ worker, class: LISTENER_CLASSES[kind] })
