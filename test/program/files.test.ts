@@ -147,7 +147,7 @@ test('machines of the Vagrantfile are the nodes of the example, at its addresses
     /^MACHINES = \{(.*)\}/m.exec(readFileSync(join(ROOT, 'Vagrantfile'), 'utf8')) ?? []
   const machines = [...list.matchAll(/'([^']+)' => '([^']+)'/g)].map(([, name, ip]) => [name, ip])
   const entries = ['web', 'shopper'].map((name) => {
-    const text = readFileSync(join(ROOT, `config/examples/vms/${name}.yaml`), 'utf8')
+    const text = readFileSync(join(ROOT, `config/examples/vagrant/${name}.yaml`), 'utf8')
     return [/weft\.dev\/node: (\S+)/.exec(text)?.[1], /address: (\S+)/.exec(text)?.[1]]
   })
   t.deepEqual(machines, entries)
