@@ -1,7 +1,9 @@
 // The main job, shown: two nodes with an agent each, five unmodified programs that call each
 // other, every byte between the nodes encrypted under their identities, and proof of it.
-// `--once`: print the table, clean up, exit 0 only if all is well. Otherwise: until Ctrl-C.
+// `--once`: print the table, clean up, exit 0 only if all is well. Otherwise the shop stays open
+// until Ctrl-C, and on a terminal one sees who talks to whom.
 import { randomBytes } from 'node:crypto'
+import { liveView, wantsColours } from '../src/cli/top/live-view.ts'
 import type { Recording } from '../test/lab/capture.ts'
 import { Lab } from '../test/lab/lab.ts'
 import { edgeRows, formatTable } from './report.ts'
@@ -26,7 +28,10 @@ async function main(once: boolean): Promise<number> {
     say('weft: two nodes, an agent on each, and a shop of five programs that know no mesh ...')
     await shop.start()
     const faults = await prove(lab, shop, secret)
-    if (!once && faults.length === 0) await keepRunning(shop, interrupted)
+    if (!once && faults.length === 0) {
+      if (process.stdout.isTTY) await watch(shop, interrupted)
+      else await keepRunning(shop, interrupted)
+    }
     return faults.length === 0 ? 0 : 1
   } finally {
     await shop.stop()
@@ -96,6 +101,27 @@ async function settledLog(lab: Lab, shop: Shop) {
     return settled
   }, 'the access logs to settle')
   return shop.accessLog()
+}
+
+/** The view of `weft top` over both nodes, while the shopper buys. */
+async function watch(shop: Shop, interrupted: Promise<void>): Promise<void> {
+  const ended = new AbortController()
+  void interrupted.then(() => ended.abort())
+  const shopping = goShopping(shop, ended.signal)
+  const { stdout, stdin, env } = process
+  const terminal = { output: stdout, input: stdin, colours: wantsColours(stdout, env) }
+  const options = { states: shop.states(), intervalMs: 1_000, title: 'weft: the shop' }
+  await liveView(options, terminal, ended.signal)
+  ended.abort()
+  say('closing the shop ...')
+  await shopping
+}
+
+async function goShopping(shop: Shop, signal: AbortSignal): Promise<void> {
+  const ended = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
+  while (!signal.aborted) {
+    await Promise.race([ended, shop.buy(REQUESTS).catch(() => {})])
+  }
 }
 
 /** Keeps shopping, so that there is something to look at, until it is interrupted. */

@@ -60,6 +60,11 @@ export class Shop {
     )
   }
 
+  /** State directories of the agents. */
+  states(): readonly string[] {
+    return [...this.#nodes.keys()].map((name) => this.#state(name))
+  }
+
   said(): string {
     return this.#agents.map((each) => each.stderr.slice(-6000)).join('\n-----\n')
   }

@@ -44,6 +44,8 @@ export const COLUMNS: readonly Column[] = [
 ]
 
 const GAP = '  '
+/** Columns of less need leave before any other is cut. */
+const WELCOME = 40
 
 /** The head and one line for each row, none longer than `width`. */
 export function tableLines(
@@ -82,8 +84,11 @@ function fitInto(
   fitted = fitted.filter(
     ({ index }) => cells[index]?.length === 1 || cells[index]?.slice(1).some((text) => text !== ''),
   )
-  while (fitted.length > 1 && leastOf(fitted) > width) {
+  for (;;) {
     const needless = Math.min(...fitted.map(({ column }) => column.need))
+    // Whole names are worth more than a column that is merely welcome.
+    const size = needless < WELCOME ? sizeOf(fitted) : leastOf(fitted)
+    if (fitted.length === 1 || size <= width) break
     const last = fitted.findLastIndex(({ column }) => column.need === needless)
     fitted = fitted.toSpliced(last, 1)
   }
