@@ -2,6 +2,7 @@
 // to, under whose identity it is carried, and where it is delivered.
 import test, { type ExecutionContext } from 'ava'
 import { type ManualClock, manualClock } from '../base/clock.ts'
+import { type AuthorizationPolicy, EMPTY_MATCH } from '../model/authorization.ts'
 import { LIMITS } from '../model/limits.ts'
 import type { TableWorkload } from '../model/tables.ts'
 import { Client } from './testing/client.ts'
@@ -169,6 +170,28 @@ test('two workloads of one node reach each other, on loopback too', async (t) =>
   t.is(into?.source.workload, 'api')
   t.is(into?.destination.ip, '127.13.0.1')
   t.is(into?.destination.workload, 'web')
+  await server.close()
+})
+
+test('a call by loopback is judged by the address that its destination sees', async (t) => {
+  const { ip, mesh, node, owners, capture } = await stage(t)
+  owners.set('127.13.0.2:7021', NUMBERS.web)
+  const near: AuthorizationPolicy = {
+    key: 'default/near',
+    name: 'near',
+    namespace: 'default',
+    action: 'allow',
+    rules: [{ clauses: [[{ ...EMPTY_MATCH, sourceIps: [ip] }]] }],
+    dryRun: false,
+    origin: 'test',
+  }
+  const workloads = mesh.workloads.map((one) =>
+    one.name === 'web' ? { ...one, policies: [near.key] } : one,
+  )
+  node.plane.setTables(tablesOf(2, { ...mesh, workloads, policies: [near] }))
+  const server = await app('127.13.0.2', 7021, (socket) => socket.end('inside'))
+  const port = await capture(NUMBERS.api, '127.13.0.2', 7021)
+  t.is((await new Client(ip, port, '127.13.0.3').ask('')).toString(), 'inside')
   await server.close()
 })
 

@@ -74,7 +74,10 @@ async function attempt(
   connection.destinationWorkload = endpoint.workload
   connection.path = pathTo(endpoint, connection)
   if (connection.path !== 'plaintext') connection.sourceIdentity = identityOf(leg.source)
-  const denied = judge(leg, endpoint, target.ip, parts)
+  // A call by the node's loopback goes on through a tunnel, from the node's own address.
+  const byLoopback = connection.pod.hostNetwork && isLoopback(connection.source.ip)
+  const sourceIp = byLoopback ? ip : connection.source.ip
+  const denied = judge(leg, endpoint, { sourceIp, destinationIp: target.ip }, parts)
   if (denied !== undefined) return err(denied)
   if (connection.path !== 'tunnel') return dialPlain(leg, target, parts)
   const dialled = await dialTunnel(leg, endpoint.workload, { ip, target }, parts)
@@ -91,7 +94,7 @@ function pathTo({ workload }: Endpoint, { pod }: Connection): Connection['path']
 function judge(
   { connection, source }: Leg,
   endpoint: Endpoint,
-  ip: string,
+  ips: Pick<ConnectionFacts, 'sourceIp' | 'destinationIp'>,
   parts: AttemptParts,
 ): DialFailure | undefined {
   const tables = parts.tables()
@@ -102,8 +105,7 @@ function judge(
       id: identityOf(source),
       by: connection.path === 'self' ? 'kernel' : 'mtls',
     },
-    sourceIp: connection.source.ip,
-    destinationIp: ip,
+    ...ips,
     destinationPort: endpoint.port,
   }
   connection.judged = { workload: workload.uid, facts, version: tables.version }
