@@ -193,3 +193,16 @@ export function crashWorker(inspectorPort: number, name: string): string[] {
 export function notifyReceiver(address: string): string[] {
   return [PYTHON, '-u', file('notify.py'), address]
 }
+
+/**
+ * Asks for names and reports JSON. `ask RESOLVER NAME/TYPE...` by a socket for each; `all-at-once
+ * RESOLVER,... NAME...` both types of every resolver by one socket; `many COUNT RESOLVER,... NAME...`
+ * that many sockets, each of every resolver; `flood RESOLVER COUNT RATE NAME...`; `garbage RESOLVER
+ * COUNT` what is no question; `silent ADDRESS...` is a resolver that says nothing.
+ */
+export function names(
+  mode: 'ask' | 'all-at-once' | 'many' | 'flood' | 'garbage' | 'silent',
+  ...rest: readonly (string | number)[]
+): string[] {
+  return [PYTHON, '-u', file('names.py'), mode, ...rest.map(String)]
+}
