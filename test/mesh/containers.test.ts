@@ -165,8 +165,9 @@ test.serial(
     t.not(await greeting(second), '')
     await second.stop()
     await mesh.lab.waitUntil(() => told('enrolment.left', 'cart').length >= 2, 'its leaving')
-    const answer = await call(caller, programs.client('banner', second.address, CONTAINER_PORT))
-    t.false(answer.ok)
+    const options = { timeoutSeconds: 1 }
+    const argv = programs.client('banner', second.address, CONTAINER_PORT, options)
+    t.false((await call(caller, argv)).ok)
     await mesh.remove('cart.yaml')
   },
 )
