@@ -1,8 +1,9 @@
 // Where the programs of workloads are attached for those that share the node's network: at stable
 // cgroups above them, whose pins are kept by cgroup id. Made as needed, and gone with the need.
-import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync, type FSWatcher, mkdirSync, readdirSync, rmdirSync, watch } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import type { Log } from '../../base/log.ts'
+import { errorText } from '../../base/mesh-error.ts'
 import type { Kernel } from '../kernel.ts'
 import { cgroupId } from './cgroup.ts'
 import { dropLink, linkAt } from './links.ts'
@@ -15,6 +16,8 @@ export interface HostLinksParts {
   readonly kernel: Kernel
   readonly log: Log
   readonly programs: Programs
+  /** Somebody removed or made a cgroup where programs are attached: `attach` them again. */
+  readonly onReplaced: () => void
 }
 
 export class HostLinks {
@@ -22,6 +25,7 @@ export class HostLinks {
   readonly #directory: string
   /** Cgroups that were not there before; they leave with the programs, if they can. */
   readonly #made = new Set<string>()
+  readonly #watchers = new Map<string, FSWatcher>()
 
   constructor(parts: HostLinksParts, options: { readonly pins: string }) {
     this.#parts = parts
@@ -33,6 +37,7 @@ export class HostLinks {
     const { kernel, programs } = this.#parts
     for (const path of new Set(places)) {
       this.#make(path)
+      this.#watch(path)
       const id = cgroupId(path)
       for (const [family, name] of ABOVE_HOSTS) {
         const program = programs.program(family, name)
@@ -48,6 +53,7 @@ export class HostLinks {
   detachExcept(places: ReadonlySet<string>): void {
     const kept = new Set([...places].filter((path) => existsSync(path)).map(idText))
     for (const id of this.#pinned()) if (!kept.has(id)) this.#drop(id)
+    for (const path of this.#watchers.keys()) if (!places.has(path)) this.#unwatch(path)
     const isKept = (path: string): boolean =>
       [...places].some((place) => place === path || place.startsWith(`${path}/`))
     for (const path of [...this.#made].reverse()) {
@@ -55,6 +61,33 @@ export class HostLinks {
       this.#made.delete(path)
       removeEmpty(path)
     }
+  }
+
+  /** What is attached stays. */
+  close(): void {
+    for (const path of this.#watchers.keys()) this.#unwatch(path)
+  }
+
+  #watch(path: string): void {
+    if (this.#watchers.has(path)) return
+    const failed = (error: unknown): void => {
+      const effect = 'if it is removed, its workloads are captured only after the next change'
+      this.#parts.log.warn('datapath.cgroup-unwatched', { path, error: errorText(error), effect })
+    }
+    try {
+      const watcher = watch(dirname(path), { persistent: false }, (_, name) => {
+        if (name === basename(path)) this.#parts.onReplaced()
+      })
+      watcher.on('error', failed)
+      this.#watchers.set(path, watcher)
+    } catch (error) {
+      failed(error)
+    }
+  }
+
+  #unwatch(path: string): void {
+    this.#watchers.get(path)?.close()
+    this.#watchers.delete(path)
   }
 
   #make(path: string): void {

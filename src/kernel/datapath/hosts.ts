@@ -26,6 +26,8 @@ export interface HostsParts {
   readonly kernel: Kernel
   readonly log: Log
   readonly programs: Programs
+  /** Runs a task when nothing else is going on. */
+  readonly inTurn: <T>(task: () => Promise<T>) => Promise<T>
 }
 
 interface HostState extends PodState {
@@ -40,6 +42,7 @@ export class Hosts {
   readonly #links: HostLinks
   readonly #door: NodeDoor
   readonly #hosts = new Map<string, HostState>()
+  #stopped = false
 
   /** `namespace` is the agent's own; the caller closes it. The programs are loaded. */
   constructor(
@@ -51,7 +54,8 @@ export class Hosts {
     this.#paths = options.paths
     this.#namespace = options.namespace
     this.#names = new HostNames(parts.programs.map('weft_hosts'))
-    this.#links = new HostLinks(parts, { pins })
+    const onReplaced = () => void this.#attachAgain()
+    this.#links = new HostLinks({ ...parts, onReplaced }, { pins })
     this.#door = new NodeDoor(parts, { pins, namespace: options.namespace })
   }
 
@@ -167,6 +171,8 @@ export class Hosts {
 
   /** `keep`: what is pinned goes on refusing; `remove`: nothing stays. */
   async stop(mode: 'keep' | 'remove'): Promise<void> {
+    this.#stopped = true
+    this.#links.close()
     if (mode === 'keep') {
       for (const { listeners, silenced } of this.#hosts.values()) {
         closeListeners(this.#parts.kernel, [...listeners, ...silenced])
@@ -283,6 +289,18 @@ export class Hosts {
 
   #workloadsKnown(): boolean {
     return this.#names.entries().some(({ entry }) => entry.workload !== 0)
+  }
+
+  async #attachAgain(): Promise<void> {
+    try {
+      await this.#parts.inTurn(async () => {
+        if (this.#stopped) return
+        await this.#links.attach(this.#places())
+        this.#links.detachExcept(this.#places())
+      })
+    } catch (error) {
+      this.#parts.log.error('datapath.attach-failed', { error: errorText(error) })
+    }
   }
 
   async #attachAlsoFor(cgroup: string): Promise<void> {

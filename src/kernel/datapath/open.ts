@@ -135,7 +135,8 @@ class KernelDatapath implements Datapath {
     const settings = readSettings(this.#config())
     writeSettings(this.#config(), this.#knownPlaces(), settings)
     await this.#programs.attach(this.#paths)
-    const parts = { ...this.#sweepParts(), log: this.#log }
+    const inTurn = <T>(task: () => Promise<T>) => this.#inTurn(task)
+    const parts = { ...this.#sweepParts(), log: this.#log, inTurn }
     this.#hosts = new Hosts(parts, { paths: this.#paths, namespace: this.#namespace })
     await this.#hosts.start()
     await this.#collect(isGone)
