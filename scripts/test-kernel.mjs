@@ -28,10 +28,14 @@ function say(text) {
   process.stdout.write(`${text}\n`)
 }
 
+/** Without arguments, what the kernel decides; any test of the lab can be asked for. */
 function files() {
-  const all = FILES.flatMap((pattern) => globSync(pattern, { cwd: ROOT }).sort())
-  const chosen = wanted.length === 0 ? all.filter((file) => file !== EXCEPT) : all
-  return chosen.filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)))
+  const patterns = wanted.length === 0 ? FILES : ['test/**/*.test.ts']
+  const all = patterns.flatMap((pattern) => globSync(pattern, { cwd: ROOT }).sort())
+  if (wanted.length === 0) return all.filter((file) => file !== EXCEPT)
+  return all.filter(
+    (file) => !file.startsWith('test/tidy/') && wanted.some((part) => file.includes(part)),
+  )
 }
 
 /** Resolves with what the machine said when it has stopped. */

@@ -1,13 +1,13 @@
 // The guard on kernels without TCX (before 6.6): the same two programs as filters of `tc`.
 //
-// What that costs, beside links, which a pod can neither see nor remove:
-// - A pod with NET_ADMIN may remove the filter or its qdisc. Nothing is stamped then, and all that
-//   the pod sends is dropped at the other end, until it is enrolled again.
-// - It may stamp by itself, after that, but has to guess 16 bits; wrong guesses are counted
-//   (`unstamped_dropped`). Where the kernel also has sch_dsmark and cls_tcindex (both left with 6.3)
-//   it need not guess: one writes a stamp, the other tells which one ours wrote. Withhold NET_ADMIN
-//   from workloads there, or those two modules.
-// - A filter that the host's administrator puts before ours accepts in our place.
+// Less than links, which a pod can neither see nor remove. A pod with NET_ADMIN
+// - may remove our filter or its qdisc. Nothing is stamped then, and all that the pod sends is dropped
+//   at the other end, until it is enrolled again.
+// - may put a filter in our place whose classid is the stamp. It has to guess 16 bits, and wrong
+//   guesses are counted (`unstamped_dropped`); but while ours is there, a classifier further out
+//   that matches on tc_index (ematch meta) tells which stamp it writes. So withhold NET_ADMIN from
+//   workloads that are not trusted, on these kernels more than on others.
+// A filter that the host's administrator puts before ours at the host's end accepts in our place.
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { type BpfProgram, type Kernel, KernelError, type Namespace } from '../kernel.ts'
