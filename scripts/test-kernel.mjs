@@ -40,7 +40,16 @@ function files() {
 
 /** Resolves with what the machine said when it has stopped. */
 async function boot({ vmlinuz, image, console }) {
-  const args = ['-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', String(MEMORY_MIB)]
+  const args = [
+    '-accel',
+    'tcg,thread=multi',
+    '-cpu',
+    'Nehalem',
+    '-smp',
+    '2',
+    '-m',
+    String(MEMORY_MIB),
+  ]
   args.push('-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-nic', 'none')
   // The kernel's own words apart from the tests'.
   args.push('-serial', `file:${console}`, '-serial', 'stdio')

@@ -7,7 +7,7 @@ import type { Kernel, Namespace } from '../kernel.ts'
 
 /** The routing table of marked answers. */
 const TABLE = 100
-const TIMEOUT_MS = 10_000
+const TIMEOUT_MS = 30_000
 const MARK = `0x${DELIVERY_MARK.toString(16)}`
 
 const REFLECT = {
