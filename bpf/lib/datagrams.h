@@ -68,20 +68,25 @@ static __always_inline __be16 live_port(const struct weft_listener_key *key)
 	return port;
 }
 
-/* Leaves in `key` the worker whose port it returns; 0: no worker has a live socket. A function of
- * its own, so that the verifier walks its loop once. */
-__noinline int weft_any_live_port(struct weft_listener_key *key, __u32 workers)
+/* Leaves in `wanted` the worker whose port it returns; 0: no worker has a live socket. A function of
+ * its own, so that the verifier walks its loop once. Linux 6.1 takes a map's key from the stack, but
+ * not from what a function is given. */
+__noinline int weft_any_live_port(struct weft_listener_key *wanted, __u32 workers)
 {
 	__u32 start = bpf_get_prandom_u32(), tries;
+	struct weft_listener_key key;
 	__be16 port;
 
-	if (!key)
+	if (!wanted)
 		return 0;
+	key = *wanted;
 	for (tries = 0; tries < WEFT_WORKERS_MAX && tries < workers; tries++) {
-		key->worker = (start + tries) % workers;
-		port = live_port(key);
-		if (port)
+		key.worker = (start + tries) % workers;
+		port = live_port(&key);
+		if (port) {
+			wanted->worker = key.worker;
 			return port;
+		}
 	}
 	return 0;
 }
@@ -127,8 +132,10 @@ static __always_inline void decide_question(struct bpf_sock_addr *ctx, struct bp
 	if (!kept || !settings)
 		return refuse(decided, WEFT_COUNT_STORAGE_FAILED, -ECONNREFUSED);
 	at = slot_for(kept, ask, &known);
-	/* clang knows the bound and would leave the check out, which the verifier wants to see. */
-	asm volatile("" : "+r"(at));
+	/* clang knows the bound and would leave the check out, which the verifier wants to see; that of
+	 * Linux 6.1 loses a comparison when the number was put aside meanwhile, but not a mask. */
+	_Static_assert(WEFT_DNS_SLOTS == 3, "what the mask leaves is a slot or `direct`");
+	asm volatile("%0 &= 3" : "+r"(at));
 	if (at >= WEFT_DNS_SLOTS)
 		return refuse(decided, WEFT_COUNT_STORAGE_FAILED, -ECONNREFUSED);
 	slot = &kept->slots[at];
