@@ -142,6 +142,32 @@ while sys.stdin.readline():
   program.kill()
 })
 
+test.serial(
+  'what is connected to a worker that was replaced is refused, and asks anew',
+  async (t) => {
+    const program = await a.run([
+      PYTHON,
+      '-uc',
+      `
+import errno,json,socket,sys
+def connect():
+    s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(3); s.connect(("${RESOLVER}", 53))
+    return s
+s=connect()
+while sys.stdin.readline():
+    try: s.send(b"q"); print(json.loads(s.recv(4096))["worker"], flush=True)
+    except OSError as error: print(errno.errorcode[error.errno], flush=True); s=connect()`,
+    ])
+    program.write('ask\n')
+    const worker = Number(await program.waitFor(/^\d/))
+    await stage.driver.call('silence', worker)
+    await stage.driver.call('revive', worker)
+    program.write('ask\nask\n')
+    t.regex(await program.waitFor(/ECONNREFUSED\n\d/), /ECONNREFUSED/)
+    program.kill()
+  },
+)
+
 test.serial('without a live socket a question is refused at once, and counted', async (t) => {
   for (const worker of WORKERS) await stage.driver.call('silence', worker)
   for (const host of [RESOLVER, RESOLVER6, '127.0.0.53']) {

@@ -1,10 +1,14 @@
 // Under which address the UDP sockets that take a workload's questions are entered among its
 // listeners. bpf/lib/listeners.h repeats it.
 import { formatIp, IP_BYTES } from '../../base/ip.ts'
-import type { DnsClass } from '../../model/messages.ts'
+import type { DnsClass, ListenerClass } from '../../model/messages.ts'
 import { LISTENER_CLASSES, LISTENER_KEY } from '../abi.ts'
 
 export const DNS_CLASSES: readonly DnsClass[] = ['dns0', 'dns1', 'dns2']
+
+export function isDns(kind: ListenerClass): kind is DnsClass {
+  return (DNS_CLASSES as readonly ListenerClass[]).includes(kind)
+}
 
 /** "weft": where no workload has its address. */
 const HOST_LISTENERS = 0x77656674

@@ -164,7 +164,9 @@ export class Hosts {
   async revive(worker: number): Promise<{ uid: string; listeners: readonly PodListener[] }[]> {
     const revived = await this.#door.revive(worker)
     for (const state of this.#hosts.values()) {
-      revived.push(...(await revive(state, worker, () => this.#openDns(state, worker))))
+      revived.push(
+        ...(await revive(this.#parts.kernel, state, worker, () => this.#openDns(state, worker))),
+      )
     }
     return revived
   }

@@ -1,9 +1,9 @@
 // The sockets a worker serves a workload by: TCP listeners and the UDP sockets of its questions.
-import type { DnsClass, ListenerClass, StreamClass } from '../../model/messages.ts'
+import type { ListenerClass, StreamClass } from '../../model/messages.ts'
 import { LISTENER, LISTENER_CLASSES, LISTENER_KEY } from '../abi.ts'
 import type { PodListener } from '../datapath.ts'
 import type { BpfMap, Kernel } from '../kernel.ts'
-import { DNS_CLASSES, dnsListenerKey } from './dns-listener.ts'
+import { DNS_CLASSES, dnsListenerKey, isDns } from './dns-listener.ts'
 import { familiesOf, type PodState } from './pod.ts'
 
 /** Freebind, because loopback may lack the address while the pod has another. Reuse, because
@@ -93,10 +93,6 @@ function keyOf(pod: PodState, kind: ListenerClass, family: 4 | 6, worker: number
     return dnsListenerKey({ hostNetwork, number, ip }, kind, worker)
   }
   return LISTENER_KEY.encode({ ip, class: LISTENER_CLASSES[kind], worker })
-}
-
-function isDns(kind: ListenerClass): kind is DnsClass {
-  return (DNS_CLASSES as readonly ListenerClass[]).includes(kind)
 }
 
 function ipOf(pod: PodState, family: 4 | 6): string {

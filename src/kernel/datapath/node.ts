@@ -87,7 +87,7 @@ export class NodeDoor {
 
   async revive(worker: number): Promise<{ uid: string; listeners: readonly PodListener[] }[]> {
     if (this.#served === undefined) return []
-    return revive(this.#served, worker, () => this.#openWorker(worker))
+    return revive(this.#parts.kernel, this.#served, worker, () => this.#openWorker(worker))
   }
 
   async #openWorker(worker: number): Promise<PodListener[]> {

@@ -231,7 +231,7 @@ class KernelDatapath implements Datapath {
       const revived = await this.#knownHosts().revive(worker)
       for (const pod of this.#pods.values()) {
         const open = () => openListeners(this.#kernel, maps, pod, worker)
-        revived.push(...(await revive(pod, worker, open)))
+        revived.push(...(await revive(this.#kernel, pod, worker, open)))
       }
       return revived
     })

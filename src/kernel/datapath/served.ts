@@ -1,6 +1,7 @@
 // Listeners of a pod, of a host-network workload or of the node, as its workers come and go.
 import type { PodListener } from '../datapath.ts'
 import type { Kernel } from '../kernel.ts'
+import { isDns } from './dns-listener.ts'
 
 export interface Served {
   readonly uid: string
@@ -27,13 +28,20 @@ export function silence(
   served.listeners = served.listeners.filter((listener) => listener.worker !== worker)
 }
 
-/** Opens listeners for a replacement worker, unless it has some. */
+/**
+ * Opens listeners for a replacement worker, unless it has some. Nobody reads the questions that
+ * still arrive at sockets of the one before: closed, they refuse them, and programs ask anew.
+ */
 export async function revive(
+  kernel: Kernel,
   served: Served,
   worker: number,
   open: () => Promise<readonly PodListener[]>,
 ): Promise<{ uid: string; listeners: readonly PodListener[] }[]> {
   if (served.listeners.some((listener) => listener.worker === worker)) return []
+  const unread = served.silenced.filter((one) => one.worker === worker && isDns(one.class))
+  for (const { fd } of unread) kernel.closeFd(fd)
+  served.silenced = served.silenced.filter((one) => !unread.includes(one))
   const listeners = await open()
   served.listeners.push(...listeners)
   return [{ uid: served.uid, listeners }]
