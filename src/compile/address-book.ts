@@ -7,15 +7,26 @@ import type { WorkloadDraft } from './workload-draft.ts'
 
 export class AddressBook {
   readonly #owners = new Map<string, WorkloadDraft>()
+  /** Workloads on the network of the node that has the address. */
+  readonly #hosts = new Map<string, WorkloadDraft[]>()
 
   owner(network: string, ip: string): WorkloadDraft | undefined {
     return this.#owners.get(`${network}/${ip}`)
   }
 
+  /** The workload on its node's network that says that it serves this port there. */
+  host(network: string, ip: string, port: number): WorkloadDraft | undefined {
+    const there = this.#hosts.get(`${network}/${ip}`)
+    return there?.find(({ ports }) => ports.some((own) => own.port === port))
+  }
+
   /** Enters the draft's addresses; the issue says which of them another workload has already. */
   enter(draft: WorkloadDraft): Issue[] {
     // Workloads on the host network share their node's address by design.
-    if (draft.base.hostNetwork) return []
+    if (draft.base.hostNetwork) {
+      if (draft.base.match?.kind === 'host') this.#enterHost(draft)
+      return []
+    }
     return draft.base.addresses.flatMap((ip) => {
       const key = `${draft.base.network}/${ip}`
       const first = this.#owners.get(key)
@@ -25,6 +36,13 @@ export class AddressBook {
       }
       return [overlap(draft.source, first.source, 'address', ip)]
     })
+  }
+
+  #enterHost(draft: WorkloadDraft): void {
+    for (const ip of draft.base.addresses) {
+      const key = `${draft.base.network}/${ip}`
+      this.#hosts.set(key, [...(this.#hosts.get(key) ?? []), draft])
+    }
   }
 }
 

@@ -102,21 +102,41 @@ function bindSlice(
     const listed = slice.spec.ports.find((candidate) => candidate.name === name)
     return listed === undefined ? [] : { servicePort: port, targetPort: listed.port }
   })
+  const { network } = parts.around.mesh
   for (const { addresses, ready, zone } of slice.spec.endpoints) {
     for (const address of addresses) {
-      const owner = parts.book.owner(parts.around.mesh.network, address)
-      if (owner !== undefined) {
-        // A workload of the mesh says itself how it is; the slice may only leave it out.
-        if (ready || draft.service.allowUnhealthy) attach(owner, draft, pairs)
-        continue
+      const { hosts, others } = splitHosts(parts.book, network, address, pairs)
+      const owner = parts.book.owner(network, address)
+      // A workload of the mesh says itself how it is; the slice may only leave it out.
+      if (ready || draft.service.allowUnhealthy) {
+        for (const { host, pair } of hosts) attach(host, draft, [pair])
+        if (owner !== undefined) attach(owner, draft, others)
       }
+      if (owner !== undefined || (hosts.length > 0 && others.length === 0)) continue
       const locality = `/${zone}`
       const endpoint = { address, ready, locality, ports: {}, labels: {} }
       const workload = draftOfAddress(slice, endpoint, parts.around)
       parts.book.enter(workload)
       added.push(workload)
-      attach(workload, draft, pairs)
+      attach(workload, draft, others)
     }
+  }
+}
+
+/** Which workloads of a node say that they serve a listed port there, and what none of them does. */
+function splitHosts(
+  book: AddressBook,
+  network: string,
+  address: string,
+  pairs: readonly PortPair[],
+): {
+  readonly hosts: readonly { readonly host: WorkloadDraft; readonly pair: PortPair }[]
+  readonly others: readonly PortPair[]
+} {
+  const found = pairs.map((pair) => ({ host: book.host(network, address, pair.targetPort), pair }))
+  return {
+    hosts: found.flatMap(({ host, pair }) => (host === undefined ? [] : { host, pair })),
+    others: found.flatMap(({ host, pair }) => (host === undefined ? pair : [])),
   }
 }
 
@@ -129,6 +149,16 @@ function bindListed(
 ): void {
   for (const [at, endpoint] of source.spec.endpoints.entries()) {
     const network = endpoint.network ?? parts.around.mesh.network
+    const pairs = draft.ports.map(({ name, port, target }) => ({
+      servicePort: port,
+      targetPort: endpoint.ports[name] ?? Number(target),
+    }))
+    const { hosts, others } = splitHosts(parts.book, network, endpoint.address, pairs)
+    for (const { host, pair } of hosts) {
+      issues.push(...contradictions(source, at, endpoint, host))
+      attach(host, draft, [pair])
+    }
+    if (hosts.length > 0 && others.length === 0) continue
     let workload = parts.book.owner(network, endpoint.address)
     if (workload === undefined) {
       workload = draftOfAddress(source, { ...endpoint, ready: true }, parts.around)
@@ -137,11 +167,7 @@ function bindListed(
     } else {
       issues.push(...contradictions(source, at, endpoint, workload))
     }
-    const pairs = draft.ports.map(({ name, port, target }) => ({
-      servicePort: port,
-      targetPort: endpoint.ports[name] ?? Number(target),
-    }))
-    attach(workload, draft, pairs)
+    attach(workload, draft, others)
   }
 }
 

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { compile, istio, pod, service } from './testing/written.ts'
+import { compile, istio, pod, resource, service } from './testing/written.ts'
 
 const host = (
   name: string,
@@ -72,6 +72,49 @@ test('a group gives its entries the cgroup, and each its node', (t) => {
 
 test('a host-network workload out of the mesh is reached in plain TCP', (t) => {
   t.is(compile([host('web', { 'weft.dev/mesh': 'none' })]).workload('web')?.tunnel, 'none')
+})
+
+test('a listed address and port of the node is the workload that says it serves it', (t) => {
+  const { workload, issues } = compile([
+    host('web', {}, { ports: { http: 8080 } }),
+    service('s', {
+      ports: [
+        { name: 'http', port: 80 },
+        { name: 'ssh', port: 22 },
+      ],
+    }),
+    resource(
+      'discovery.k8s.io/v1',
+      'EndpointSlice',
+      { name: 's-1', labels: { 'kubernetes.io/service-name': 's' } },
+      {
+        addressType: 'IPv4',
+        endpoints: [{ addresses: ['10.0.0.1'] }],
+        ports: [
+          { name: 'http', port: 8080 },
+          { name: 'ssh', port: 22 },
+        ],
+      },
+    ),
+    istio('ServiceEntry', 'e', {
+      hosts: ['e.example'],
+      addresses: ['240.0.0.1'],
+      resolution: 'STATIC',
+      location: 'MESH_INTERNAL',
+      ports: [{ number: 81, name: 'http', protocol: 'HTTP', targetPort: 8080 }],
+      endpoints: [{ address: '10.0.0.1' }],
+    }),
+  ])
+  t.deepEqual(issues, [])
+  t.deepEqual(workload('web')?.services, {
+    'shop/e.example': [{ servicePort: 81, targetPort: 8080 }],
+    'shop/s.shop.svc.cluster.local': [{ servicePort: 80, targetPort: 8080 }],
+  })
+  t.like(workload('s-1'), {
+    tunnel: 'none',
+    services: { 'shop/s.shop.svc.cluster.local': [{ servicePort: 22, targetPort: 22 }] },
+  })
+  t.is(workload('e'), undefined)
 })
 
 const BESIDE = '; annotate this one with weft.dev/cgroup as well, or give it an address of its own'

@@ -1,6 +1,6 @@
 // A service of a lab node as systemd has them: a program in a cgroup of its own in the node's own
 // network namespace. Whoever restarts it gets a new cgroup of the old name.
-import { relative } from 'node:path'
+import { dirname, relative } from 'node:path'
 import { cgroup2Root, killCgroup, makeCgroup, removeCgroup } from './cgroups.ts'
 import { execIn, type Place, type Program, type RunOptions, runIn } from './program.ts'
 import type { CommandResult, ExecOptions } from './shell.ts'
@@ -12,6 +12,8 @@ export interface HostServiceOptions {
   readonly serviceAccount?: string
   readonly labels?: Readonly<Record<string, string>>
   readonly annotations?: Readonly<Record<string, string>>
+  /** A slice of its own instead of the one of all services; it is made and removed with it. */
+  readonly slice?: string
   /** Ports it says itself, by name. */
   readonly ports?: Readonly<Record<string, number>>
 }
@@ -42,6 +44,7 @@ export class HostService {
   readonly ip: string
   readonly cgroup: string
   readonly #netns: string
+  readonly #ownSlice: boolean
   #started: Started[] = []
 
   constructor(site: HostServiceSite, name: string, options: HostServiceOptions) {
@@ -50,6 +53,7 @@ export class HostService {
     this.ip = site.ip
     this.cgroup = site.cgroup
     this.#netns = site.netns
+    this.#ownSlice = options.slice !== undefined
     this.namespace = options.namespace ?? 'default'
     this.serviceAccount = options.serviceAccount ?? name
     this.labels = options.labels ?? { app: name }
@@ -74,12 +78,12 @@ export class HostService {
     return execIn(this.#place(), argv, options)
   }
 
-  /** Ends its programs; the cgroup goes with them. */
+  /** Ends its programs; the cgroup goes with them, and a slice of its own as systemd's do. */
   async stop(): Promise<void> {
     killCgroup(this.cgroup)
     await Promise.all(this.#started.map(({ program }) => program.exited))
     this.#started = []
-    removeCgroup(this.cgroup)
+    removeCgroup(this.#ownSlice ? dirname(this.cgroup) : this.cgroup)
   }
 
   /** What runs now runs again, in a new cgroup. */

@@ -1,6 +1,6 @@
 // A node of the lab: a network namespace on the wire with a bridge for its pods, and a cgroup
 // subtree that holds the pods', the agent's and other processes.
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { type NodeAddresses, nodeAddresses, podAddresses } from './addresses.ts'
 import { makeCgroup } from './cgroups.ts'
 import { HostService, type HostServiceOptions } from './host-service.ts'
@@ -92,7 +92,9 @@ export class Node {
 
   /** A service in the node's own network, without a program or a cgroup yet. */
   service(name: string, options: HostServiceOptions = {}): HostService {
-    const cgroup = join(this.hostCgroup, `${name}.service`)
+    const { slice } = options
+    const above = slice === undefined ? this.hostCgroup : join(dirname(this.hostCgroup), slice)
+    const cgroup = join(above, `${name}.service`)
     const site = { node: this.name, netns: this.netns, ip: this.ip, cgroup }
     const service = new HostService(site, name, options)
     this.services.push(service)

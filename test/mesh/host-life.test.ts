@@ -17,6 +17,7 @@ const DB = 7200
 /** Of nobody by configuration. */
 const FREE = 7300
 const LATE = 7350
+const LONELY = 7360
 const SSH = 2222
 
 let mesh: Mesh
@@ -169,6 +170,26 @@ test.serial('a service that listens and speaks already is enrolled in mid-life',
     'a service that left to be as before',
   )
   await late.stop()
+})
+
+test.serial('a slice that goes with its last service, and comes back with it', async (t) => {
+  const { lab, one } = mesh
+  const lonely = one.service('lonely', { slice: 'lonely.slice', ports: { p: LONELY } })
+  lab.config.write('lonely.yaml', [hostResource(lonely)])
+  await mesh.agents[0].waitEnrolled(lonely)
+  const identity = programs.server('identity', LONELY, { name: 'lonely' })
+  await serve(lonely, identity)
+  t.is(await owner(LONELY), spiffe(lonely))
+  for (let n = 0; n < 2; n++) {
+    await lonely.restart()
+    t.is(await owner(LONELY), spiffe(lonely), 'found by the port it has by configuration')
+    await lab.waitUntil(async () => {
+      const out = await ask(lonely, one.ip, DB)
+      return out.ok && (await mesh.outbound(out)).source.identity === spiffe(lonely)
+    }, 'its calls to be captured again')
+  }
+  await lonely.stop()
+  await mesh.remove('lonely.yaml')
 })
 
 test.serial('other ports and another identity take effect while it runs', async (t) => {

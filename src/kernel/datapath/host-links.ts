@@ -94,7 +94,13 @@ export class HostLinks {
     if (existsSync(path)) return
     const above = dirname(path)
     if (!existsSync(above)) this.#make(above)
-    mkdirSync(path)
+    try {
+      mkdirSync(path)
+    } catch (error) {
+      // Whoever starts a service may do the same.
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return
+      throw error
+    }
     this.#made.add(path)
     this.#parts.log.info('datapath.cgroup-made', { path })
   }

@@ -252,7 +252,10 @@ export class Hosts {
     return this.#parts.programs.map('weft_listeners')
   }
 
-  #keep(state: HostState, ports: readonly number[]): EnrolledPod {
+  /** A slice above it may have been made anew since. */
+  async #keep(state: HostState, ports: readonly number[]): Promise<EnrolledPod> {
+    await this.#links.attach(this.#places())
+    this.#links.detachExcept(this.#places())
     this.#configurePorts(state, ports)
     return this.#enrolled(state)
   }

@@ -27,7 +27,25 @@ const RIVAL_TOO = shared('rival-too', THERE, 7070)
 const PLAIN = shared('plain', THERE, 8080, { tunnel: 'none' })
 const ABROAD = shared('abroad', THERE, 6060, { network: 'abroad' })
 const PLAIN_ALONE = shared('alone', '10.0.0.30', 8080, { tunnel: 'none' })
-const ALL = [POD, WEB, API, FAR, FAR_TOO, TWIN, RIVAL, RIVAL_TOO, PLAIN, ABROAD, PLAIN_ALONE]
+const LISTED_NODE = '10.0.0.40'
+const BESIDE = shared('beside', LISTED_NODE, 8080)
+/** What a list of endpoints makes of the same node, for a port that is in no mesh. */
+const LISTED = workload('listed', LISTED_NODE, { tunnel: 'none' })
+const ALL = [
+  LISTED,
+  BESIDE,
+  POD,
+  WEB,
+  API,
+  FAR,
+  FAR_TOO,
+  TWIN,
+  RIVAL,
+  RIVAL_TOO,
+  PLAIN,
+  ABROAD,
+  PLAIN_ALONE,
+]
 
 const NUMBERED = new Map([
   [1, WEB],
@@ -75,6 +93,8 @@ const CASES: readonly (readonly [string, LocalPod, string, number, string])[] = 
   ['a pod to a capture port of this node', pod, HERE, 15_101, 'illegal-port'],
   ['a pod to a node outside the mesh', pod, '10.0.0.30', 8080, 'passthrough'],
   ['a pod to 15008 of a node outside the mesh', pod, '10.0.0.30', 15_008, 'passthrough'],
+  ['a pod to a node that is listed as well', pod, LISTED_NODE, 8080, `beside ${LISTED_NODE}:8080`],
+  ['a pod to what is listed there', pod, LISTED_NODE, 22, 'listed undefined:22'],
   ['a host workload to its neighbour', web, HERE, 9090, `api ${HERE}:9090`],
   ['a host workload to itself', web, HERE, 8080, `web ${HERE}:8080`],
   ['a host workload to loopback', web, '127.0.0.1', 7000, 'api 127.0.0.1:7000'],

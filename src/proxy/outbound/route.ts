@@ -7,6 +7,7 @@ import type { PersistentMap } from '../../base/persistent-map.ts'
 import type { LocalPod } from '../../model/messages.ts'
 import type { TableService, Tables } from '../../model/tables.ts'
 import type { Address } from '../connection.ts'
+import { hostNetworkAt } from '../host-index.ts'
 import { type HostWorkloads, isLoopback } from '../host-workloads.ts'
 import { isMeshPort } from '../mesh-ports.ts'
 import type { EndpointChoices } from './endpoints.ts'
@@ -27,6 +28,9 @@ export function routeFor(
   }
   const service = serviceAt(tables, to.ip)
   if (service !== undefined) return serviceRoute(tables, service, to, choices)
+  const shared = hostRoute(tables, from, to, hosts)
+  // First, because a list of endpoints may make of the same node a workload outside the mesh.
+  if (shared !== undefined && hostNetworkAt(tables, to.ip).length > 0) return shared
   const uid = tables.workloadByIp.get(to.ip)
   const workload = uid === undefined ? undefined : tables.workloads.get(uid)
   if (workload !== undefined) {
@@ -35,7 +39,6 @@ export function routeFor(
     }
     return routeTo({ workload, port: to.port })
   }
-  const shared = hostRoute(tables, from, to, hosts)
   if (shared !== undefined) return shared
   if (tables.mesh.outboundTrafficPolicy === 'registry-only') {
     return refused('outbound-refused', 'no service or workload has this address')
