@@ -55,8 +55,8 @@ async function boot({ vmlinuz, image, console }) {
   args.push('-serial', `file:${console}`, '-serial', 'stdio')
   args.push('-kernel', vmlinuz, '-initrd', image)
   args.push('-append', 'console=ttyS0 loglevel=6 panic=-1 oops=panic')
-  // Last in the queue for processors: emulation takes all there is.
-  const child = spawn('nice', ['-n', '15', 'qemu-system-x86_64', ...args], {
+  // Behind others: emulation takes all there is.
+  const child = spawn('nice', ['-n', '5', 'qemu-system-x86_64', ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const stop = () => child.kill('SIGKILL')

@@ -2,11 +2,11 @@ import type { ExecutionContext } from 'ava'
 import test from 'ava'
 import type { Pod } from '../lab/pod.ts'
 import { client, connectMany, type ManyReport, PYTHON, server } from '../lab/programs.ts'
-import { waitUntil } from '../lab/wait.ts'
+import { load, waitUntil } from '../lab/wait.ts'
 import { Stage } from './stage.ts'
 
 const OUTSIDE = '198.51.100.1'
-const LOAD = process.env.WEFT_SOAK === '1' ? 200_000 : 20_000
+const LOAD = process.env.WEFT_SOAK === '1' ? 200_000 : load(20_000)
 
 let stage: Stage
 let a: Pod

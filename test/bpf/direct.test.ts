@@ -4,7 +4,7 @@ import type { AccessEntry } from '../../src/model/access-entry.ts'
 import type { WantedMaps, WantedVerdict } from '../../src/model/wanted-maps.ts'
 import type { Pod } from '../lab/pod.ts'
 import { client, connectMany, hold, type ManyReport, PYTHON, server } from '../lab/programs.ts'
-import { waitUntil } from '../lab/wait.ts'
+import { load, waitUntil } from '../lab/wait.ts'
 import { directTo, Stage } from './stage.ts'
 
 const PORT = 7000
@@ -244,7 +244,7 @@ test.serial('a hook never mixes two generations', async (t) => {
       { ip: VIP, port: PORT },
     )
   await stage.driver.call('generation', generation(b, c, 1))
-  const many = await a.run(connectMany([{ host: VIP, port: PORT, name: 'b' }], 4000, 32))
+  const many = await a.run(connectMany([{ host: VIP, port: PORT, name: 'b' }], load(4000), 32))
   for (let flip = 1; flip <= FLIPS; flip++) {
     const [chosen, other] = flip % 2 === 0 ? [b, c] : [c, b]
     await stage.driver.call('generation', generation(chosen, other, flip))
@@ -252,7 +252,7 @@ test.serial('a hook never mixes two generations', async (t) => {
   await many.finish(60_000)
   const report = many.report<ManyReport>()
   t.is(report.failed, 0, JSON.stringify(report.errors))
-  t.is(report.ok + report.wrong, 4000)
+  t.is(report.ok + report.wrong, load(4000))
   t.true(report.wrong > 0, 'both generations were seen')
 })
 
@@ -352,7 +352,7 @@ test.serial('a restart under load fails nothing, in whatever order workloads com
   const rules = directTo(b, PORT, [verdict(PORT, 'allow'), verdict(PORT, 'deny', 'c')], 50)
   const both = { ...rules, services: [...rules.services, ...directTo(c, PORT, []).services] }
   await stage.driver.call('generation', both)
-  const many = await a.run(connectMany([{ host: b.ip, port: PORT, name: 'b' }], 6000, 16))
+  const many = await a.run(connectMany([{ host: b.ip, port: PORT, name: 'b' }], load(6000), 16))
   for (let turn = 0; turn < 2; turn++) {
     await stage.replaceDriver()
     await stage.begin()
@@ -366,5 +366,5 @@ test.serial('a restart under load fails nothing, in whatever order workloads com
   }
   await many.finish(60_000)
   const report = many.report<ManyReport>()
-  t.is(report.ok, 6000, JSON.stringify(report.errors))
+  t.is(report.ok, load(6000), JSON.stringify(report.errors))
 })

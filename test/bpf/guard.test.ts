@@ -11,7 +11,7 @@ import {
   udpEcho,
   udpSend,
 } from '../lab/programs.ts'
-import { waitUntil } from '../lab/wait.ts'
+import { load, waitUntil } from '../lab/wait.ts'
 import { directTo, OLDER_FORMS, Stage } from './stage.ts'
 
 /** guard-older.test.ts runs all of this again. */
@@ -220,9 +220,9 @@ test.serial('direct connections pass both guards, with and without SYN cookies',
   for (const cookies of [1, 2]) {
     await b.setSysctls({ 'net.ipv4.tcp_syncookies': cookies })
     const targets = b.addresses.map((host) => ({ host, port: 7000, name: 'b' }))
-    const many = await a.run(connectMany(targets, 2000, 32))
+    const many = await a.run(connectMany(targets, load(2000), 32))
     await many.finish(60_000)
-    t.is(many.report<ManyReport>().ok, 2000, `cookies ${cookies}`)
+    t.is(many.report<ManyReport>().ok, load(2000), `cookies ${cookies}`)
   }
   const after = await stage.driver.counters()
   for (const name of ['guard_dropped', 'unstamped_dropped', 'spoofed_dropped']) {

@@ -5,7 +5,7 @@ import type { DirectConnection } from '../../src/kernel/datapath.ts'
 import type { AccessEntry } from '../../src/model/access-entry.ts'
 import type { Pod } from '../lab/pod.ts'
 import { client, connectMany, hold, type ManyReport, server } from '../lab/programs.ts'
-import { waitUntil } from '../lab/wait.ts'
+import { load, waitUntil } from '../lab/wait.ts'
 import { directTo, OLDER_FORMS, Stage } from './stage.ts'
 
 const ECHO = 7001
@@ -88,13 +88,13 @@ test.serial('a takeover replaces the programs and drops nothing', async (t) => {
     return ['guard_dropped', 'unstamped_dropped', 'spoofed_dropped'].map((name) => counters[name])
   }
   const before = { dropped: await dropped(), filters: await filters(a) }
-  const many = await a.run(connectMany([{ host: b.ip, port: 7000, name: 'b' }], 2000, 8))
+  const many = await a.run(connectMany([{ host: b.ip, port: 7000, name: 'b' }], load(2000), 8))
   await stage.replaceDriver()
   await stage.begin()
   for (const pod of [a, b]) await stage.driver.enrol(pod)
   await stage.driver.call('generation', allowed(7000))
   await many.finish(60_000)
-  t.is(many.report<ManyReport>().ok, 2000, JSON.stringify(many.report<ManyReport>().errors))
+  t.is(many.report<ManyReport>().ok, load(2000), JSON.stringify(many.report<ManyReport>().errors))
   t.deepEqual(await dropped(), before.dropped)
   const after = await filters(a)
   t.not(after, before.filters, 'other programs')

@@ -8,6 +8,11 @@ export interface WaitOptions {
 /** How many times longer than here everything may take: an emulated machine is slow. */
 export const PATIENCE = Number(process.env.WEFT_PATIENCE ?? 1)
 
+/** A load that takes about as long there as `count` does here. */
+export function load(count: number): number {
+  return Math.ceil(count / PATIENCE)
+}
+
 const TIMEOUT_MS = 15_000
 const EVERY_MS = 15
 
