@@ -44,8 +44,11 @@ export const COLUMNS: readonly Column[] = [
 ]
 
 const GAP = '  '
-/** Columns of less need leave before any other is cut. */
+/** Columns of less need leave before any other is cut ... */
 const WELCOME = 40
+/** ... and those of less need than this before another loses more than a fifth. */
+const USEFUL = 60
+const FAIR_SHARE = 0.8
 
 /** The head and one line for each row, none longer than `width`. */
 export function tableLines(
@@ -86,9 +89,8 @@ function fitInto(
   )
   for (;;) {
     const needless = Math.min(...fitted.map(({ column }) => column.need))
-    // Whole names are worth more than a column that is merely welcome.
-    const size = needless < WELCOME ? sizeOf(fitted) : leastOf(fitted)
-    if (fitted.length === 1 || size <= width) break
+    const sizeWanted = sizeOf(fitted.map((each) => ({ size: keptOf(each, needless) })))
+    if (fitted.length === 1 || sizeWanted <= width) break
     const last = fitted.findLastIndex(({ column }) => column.need === needless)
     fitted = fitted.toSpliced(last, 1)
   }
@@ -104,14 +106,17 @@ function fitInto(
 
 const least = (column: Column, size: number): number => Math.min(size, column.least ?? size)
 
-const sizeOf = (fitted: readonly Fitted[]): number =>
-  fitted.reduce((sum, { size }) => sum + size, GAP.length * (fitted.length - 1))
+/** What is to be left of a column for another of that need to stay. */
+function keptOf({ column, size }: Fitted, need: number): number {
+  if (need < WELCOME) return size
+  const hard = least(column, size)
+  return need < USEFUL
+    ? Math.max(hard, column.least === undefined ? size : Math.ceil(size * FAIR_SHARE))
+    : hard
+}
 
-const leastOf = (fitted: readonly Fitted[]): number =>
-  fitted.reduce(
-    (sum, { column, size }) => sum + least(column, size),
-    GAP.length * (fitted.length - 1),
-  )
+const sizeOf = (parts: readonly { readonly size: number }[]): number =>
+  parts.reduce((sum, { size }) => sum + size, GAP.length * (parts.length - 1))
 
 /** Names differ at their ends as often as at their beginnings: the middle goes. */
 function cut(text: string, size: number): string {
