@@ -12,6 +12,7 @@ import type { Address, Connection } from './connection.ts'
 import { decide } from './dns/decide.ts'
 import { TCP_BYTES_MAX } from './dns/response.ts'
 import { serveNames } from './dns/tcp-session.ts'
+import { DNS_PORT } from './dns/wire.ts'
 import type { FlowBook } from './flow-book.ts'
 import { type HostWorkloads, isNode } from './host-workloads.ts'
 import { admit } from './inbound/admit.ts'
@@ -45,8 +46,6 @@ export interface PipelineParts extends AttemptParts {
   /** Counts questions for names. */
   readonly dns: DnsMeter
 }
-
-const DNS_PORT = 53
 
 /** What a request came through. */
 export interface Tunnel {

@@ -6,6 +6,7 @@ import { LIMITS } from '../../model/limits.ts'
 import type { LocalPod } from '../../model/messages.ts'
 import type { Tables } from '../../model/tables.ts'
 import type { Address } from '../connection.ts'
+import { isLoopback } from '../host-workloads.ts'
 import { addressTowards, type EndpointChoices } from '../outbound/endpoints.ts'
 import { serviceAt } from '../outbound/route.ts'
 import { AnswerCache } from './cache.ts'
@@ -119,10 +120,9 @@ export class NameDesk {
   #reach(resolver: Address): Address | undefined {
     const { view, choices, random } = this.#parts
     const tables = view.current
-    const service = tables === undefined ? undefined : serviceAt(tables, resolver.ip)
-    if (tables === undefined || service === undefined || service.resolution === 'none') {
-      return resolver
-    }
+    if (tables === undefined || isLoopback(resolver.ip)) return resolver
+    const service = serviceAt(tables, resolver.ip)
+    if (service === undefined || service.resolution === 'none') return resolver
     const endpoint = pickWeighted(choices.of(tables, service, resolver.port), random)
     if (endpoint === undefined) return undefined
     const ip = addressTowards(endpoint.workload, resolver.ip, this.#pod)

@@ -5,6 +5,7 @@ import type { Kernel } from '../../kernel/kernel.ts'
 import { LIMITS } from '../../model/limits.ts'
 import type { LocalPod } from '../../model/messages.ts'
 import type { Address } from '../connection.ts'
+import { isLoopback } from '../host-workloads.ts'
 import type { DnsDoor } from '../pod-listeners.ts'
 import { type DeskParts, NameDesk } from './desk.ts'
 import { udpSocket } from './udp-socket.ts'
@@ -92,7 +93,7 @@ export class UdpDoor implements DnsDoor {
 
 /** Programs of other pods have no business here, whatever way they found. */
 export function isOwn(pod: LocalPod, source: string): boolean {
-  return source.startsWith('127.') || source === '::1' || pod.addresses.includes(source)
+  return isLoopback(source) || pod.addresses.includes(source)
 }
 
 /** The type of a socket cannot be asked of a descriptor, only of a socket that has it. */

@@ -2,6 +2,7 @@
 // Follows no pointer and makes nothing, so that no message costs more than its length.
 // Source: RFC 1035 section 4.1.
 
+export const DNS_PORT = 53
 export const HEADER_BYTES = 12
 
 export const TYPE = { a: 1, soa: 6, aaaa: 28, cname: 5, opt: 41 } as const

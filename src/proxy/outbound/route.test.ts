@@ -92,6 +92,7 @@ const CASES: readonly (readonly [
   ['a range', [RANGE, NARROW], '10.50.9.9', 443, 'passthrough range', true],
   ['the longest range', [RANGE, NARROW], '10.50.1.9', 443, 'passthrough narrow', true],
   ['an IPv6 range holds no IPv4 address', [V6], '192.0.2.1', 443, 'outbound-refused', true],
+  ['a resolver on loopback, whatever holds for the rest', [V6], '::1', 53, 'passthrough -', true],
   ['an IPv6 range', [V6], '2001:db8::1', 443, 'passthrough six', true],
 ]
 

@@ -7,6 +7,7 @@ import type { PersistentMap } from '../../base/persistent-map.ts'
 import type { LocalPod } from '../../model/messages.ts'
 import type { TableService, Tables } from '../../model/tables.ts'
 import type { Address } from '../connection.ts'
+import { DNS_PORT } from '../dns/wire.ts'
 import { hostNetworkAt } from '../host-index.ts'
 import { type HostWorkloads, isLoopback } from '../host-workloads.ts'
 import { isMeshPort } from '../mesh-ports.ts'
@@ -26,7 +27,9 @@ export function routeFor(
   if (own && isMeshPort(to.port)) {
     return refused('illegal-port', `port ${to.port} of the caller itself`)
   }
-  const service = serviceAt(tables, to.ip)
+  // A program that asks a resolver of its own host is not leaving, and no range is about it.
+  const ownResolver = isLoopback(to.ip) && to.port === DNS_PORT
+  const service = ownResolver ? undefined : serviceAt(tables, to.ip)
   if (service !== undefined) return serviceRoute(tables, service, to, choices)
   const shared = hostRoute(tables, from, to, hosts)
   // First, because a list of endpoints may make of the same node a workload outside the mesh.
@@ -40,7 +43,7 @@ export function routeFor(
     return routeTo({ workload, port: to.port })
   }
   if (shared !== undefined) return shared
-  if (tables.mesh.outboundTrafficPolicy === 'registry-only') {
+  if (tables.mesh.outboundTrafficPolicy === 'registry-only' && !ownResolver) {
     return refused('outbound-refused', 'no service or workload has this address')
   }
   return { kind: 'passthrough', service: undefined }
