@@ -382,13 +382,18 @@ test.serial('services come and go, and come back with their address, over a rest
   t.is(await address(), undefined)
   await mesh.apply('late.yaml', resources)
   t.is(await address(), first)
-  const [own] = await ask(caller, upstream, 'web/A')
-  // Names that would take their places, if these were not kept.
-  await mesh.agents[0].stop()
-  mesh.lab.config.write('more.yaml', [unaddressed('early', 'aaa', { app: 'web' })])
-  await mesh.agents[0].start()
-  await mesh.agents[0].waitEnrolled(caller)
-  t.is(await address(), first)
-  const [again] = await ask(caller, upstream, 'web/A')
-  t.deepEqual(again?.ips, own?.ips)
+  // Another than its name would give it: what an agent before this one told is what counts.
+  const [agent] = mesh.agents
+  await agent.stop()
+  const file = join(agent.stateDirectory, 'service-addresses.json')
+  const memory = JSON.parse(readFileSync(file, 'utf8')) as { places: [string, number][] }
+  const places = memory.places.map(([key, place]) => [
+    key,
+    key.startsWith('other/late.') ? 4242 : place,
+  ])
+  writeFileSync(file, JSON.stringify({ ...memory, places }))
+  await agent.start()
+  await agent.waitEnrolled(caller)
+  t.not(first, '240.240.16.146')
+  t.is(await address(), '240.240.16.146')
 })

@@ -30,8 +30,7 @@ export class ResolverSocket {
   /** By ID. */
   readonly #questions = new Map<number, Question>()
   #socket: Socket | undefined
-  #isConnected = false
-  #isClosed = false
+  #state: 'opening' | 'open' | 'useless' | 'closed' = 'opening'
 
   constructor(parts: ResolverSocketParts, resolver: Address) {
     this.#parts = parts
@@ -44,36 +43,47 @@ export class ResolverSocket {
 
   /** Questions that come meanwhile wait. Never rejects: who asked is told. */
   async open(namespaceFd: number): Promise<void> {
+    const { kernel } = this.#parts
     const isV6 = this.resolver.ip.includes(':')
     const address = isV6 ? '::' : '0.0.0.0'
     let fd: number
     try {
-      fd = (await this.#parts.kernel.bindUdp({ address, port: 0, v6Only: isV6 }, namespaceFd)).fd
+      fd = (await kernel.bindUdp({ address, port: 0, v6Only: isV6 }, namespaceFd)).fd
     } catch {
-      this.#refuseAll()
+      this.#giveUp()
       return
     }
-    if (this.#isClosed) {
-      this.#parts.kernel.closeFd(fd)
+    if (this.#state === 'closed') {
+      kernel.closeFd(fd)
       return
     }
     const socket = udpSocket(isV6 ? 'udp6' : 'udp4')
-    this.#socket = socket
     socket.on('message', (message) => this.#received(message))
     // The resolver's host says that nobody listens: what was sent is lost.
     socket.on('error', () => this.#refuseAll())
-    socket.bind({ fd })
+    try {
+      socket.bind({ fd })
+    } catch {
+      // Without the descriptor it would be a socket of this process's own namespace.
+      kernel.closeFd(fd)
+      this.#giveUp()
+      return
+    }
+    this.#socket = socket
     socket.connect(this.resolver.port, this.resolver.ip, (...[error]: readonly unknown[]) => {
-      if (error !== undefined) this.#refuseAll()
-      else this.#isConnected = true
-      for (const [id, question] of this.#questions) this.#send(id, question)
+      if (error !== undefined) this.#giveUp()
+      else this.#opened()
     })
   }
 
   ask(question: Question): void {
+    if (this.#state === 'useless') {
+      question.refused()
+      return
+    }
     const id = this.#freeId()
     this.#questions.set(id, question)
-    if (this.#isConnected) this.#send(id, question)
+    if (this.#state === 'open') this.#send(id, question)
   }
 
   forget(question: Question): void {
@@ -84,10 +94,23 @@ export class ResolverSocket {
 
   /** Nobody is told. */
   close(): void {
-    if (this.#isClosed) return
-    this.#isClosed = true
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
     this.#questions.clear()
     this.#socket?.close()
+  }
+
+  #opened(): void {
+    if (this.#state !== 'opening') return
+    this.#state = 'open'
+    for (const [id, question] of this.#questions) this.#send(id, question)
+  }
+
+  /** No namespace, or no route. */
+  #giveUp(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'useless'
+    this.#refuseAll()
   }
 
   #freeId(): number {
@@ -101,7 +124,7 @@ export class ResolverSocket {
     const message = Buffer.from(question.query.bytes)
     message.writeUInt16BE(id, 0)
     this.#socket?.send(message, (error) => {
-      if (error === null || this.#isClosed || this.#questions.get(id) !== question) return
+      if (error === null || this.#questions.get(id) !== question) return
       // The error of an earlier question comes with the next call, which then sends nothing.
       if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED' && !isAgain) {
         this.#questions.delete(id)
