@@ -39,6 +39,8 @@ const NAMES = [
     'weft_connections_closed_total{direction="outbound",response_flags="DENY"}',
   ],
   ['dns_captured', 'weft_dns_captured_total'],
+  ['dns.answered', 'weft_dns_answered_total'],
+  ['dns.in_flight', 'weft_dns_in_flight'],
 ] as const
 
 for (const [name, metric] of NAMES) {
@@ -67,7 +69,7 @@ test('the status says which configuration is in force, and what is wrong with th
       issues: [{ severity: 'error', text: 'a.yaml:3: what: remedy' }],
       refusal: undefined,
     }),
-    counters: () => ({ udp_passed: 9, dns_captured: 2 }),
+    counters: () => ({ udp_passed: 9, dns_captured: 2, 'dns.answered': 1 }),
     workers: () => ({ wanted: 4, alive: [0, 2] }),
   })
   t.like(await new AdminAnswers(port, clock).status(), {
@@ -79,7 +81,7 @@ test('the status says which configuration is in force, and what is wrong with th
     workloads: { known: 3, local: 2, enrolled: 1 },
     kernel: { forms: { guard: 'tcx' } },
     counters: { weft_udp_passthrough_total: 9 },
-    dns: { dns_captured: 2 },
+    dns: { dns_captured: 2, 'dns.answered': 1 },
   })
   const states = [
     [adminPort(), 'none'],

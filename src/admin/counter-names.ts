@@ -18,6 +18,8 @@ const KERNEL_NAMES: Readonly<Record<string, string>> = {
   events_lost: 'weft_events_lost_total',
 }
 
+const GAUGE = /_active$|_in_flight$|^sessions$/
+
 /** Told also while nothing was counted: their absence would read as "not measured". */
 const ALWAYS = ['weft_udp_passthrough_total', 'weft_direct_total', 'weft_captured_total']
 
@@ -30,8 +32,9 @@ export function metricName(name: string): string {
   if (known !== undefined) return known
   const [kind, reason] = name.split(':')
   if (reason !== undefined) return `weft_${kind}_total{reason="${reason}"}`
-  const [base = name, direction, flag] = name.split('.')
-  const isGauge = base.endsWith('_active') || base === 'sessions'
+  // What is counted for all of DNS has no direction.
+  const [base = name, direction, flag] = name.replace(/^dns\./, 'dns_').split('.')
+  const isGauge = GAUGE.test(base)
   const text = `weft_${base.replaceAll('-', '_')}${isGauge || base.endsWith('_total') ? '' : '_total'}`
   if (direction === undefined) return text
   const labels = [`direction="${direction}"`]
