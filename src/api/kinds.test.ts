@@ -71,6 +71,20 @@ test('a ServiceEntry port says its protocol in capitals', (t) => {
   t.is(serviceEntryProtocol(undefined, 'http-x'), 'http')
 })
 
+test('a wildcard without addresses is warned of; a host without is given some', (t) => {
+  const remedy = 'a wildcard is given no address; write "addresses", or name the hosts'
+  const { issues } = parse('ServiceEntry', { spec: { hosts: ['a.b', '*.a.b'] } })
+  t.deepEqual(issues, [`warning spec.hosts[1]: ${remedy}`])
+})
+
+test('a headless Service is told from one that is to get an address', (t) => {
+  const headless = (spec: object) => parse('Service', { spec }).spec
+  t.like(headless({ clusterIP: 'None' }), { headless: true, clusterIps: [] })
+  t.like(headless({ clusterIPs: ['None'] }), { headless: true, clusterIps: [] })
+  t.like(headless({ clusterIP: '' }), { headless: false, clusterIps: [] })
+  t.like(headless({}), { headless: false, clusterIps: [] })
+})
+
 test('MeshConfig fills in defaults and takes either form of outboundTrafficPolicy', (t) => {
   t.deepEqual(parse('MeshConfig', { spec: {} }).spec, DEFAULT_MESH_SETTINGS)
   const istio = parse('MeshConfig', { spec: { outboundTrafficPolicy: { mode: 'REGISTRY_ONLY' } } })
