@@ -53,7 +53,7 @@ function resolveModule(lock, from, name) {
 export function initScript({ project, node, patience, files }) {
   return `#!/usr/bin/busybox sh
 export PATH=/usr/sbin:/usr/bin HOME=/root TERM=dumb
-export NODE_NO_WARNINGS=1 WEFT_PATIENCE=${patience}
+export NODE_NO_WARNINGS=1 NODE_COMPILE_CACHE=/tmp/node WEFT_PATIENCE=${patience}
 cd /
 busybox mount -t proc none /proc
 busybox mount -t sysfs none /sys
