@@ -191,7 +191,10 @@ int weft_tag_host(struct bpf_iter__tcp *ctx)
 	if (!listens) {
 		record->kind = WEFT_SOCK_INHERITED;
 		record->source = host->workload;
-	} else if (watch_end(tcp)) {
+	} else {
+		/* Before 6.10 nobody is told of its end, and the port stays the workload's: that is
+		 * nearer to the truth than nobody's. */
+		watch_end(tcp);
 		listener_claim((struct sock *)tcp, record, host->workload);
 	}
 	return 0;
