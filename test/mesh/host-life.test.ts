@@ -5,15 +5,33 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import type { HostService } from '../lab/host-service.ts'
-import { hostResource, meshConfig, peerAuthentication } from '../lab/mesh-config.ts'
+import {
+  authorizationPolicy,
+  hostResource,
+  meshConfig,
+  peerAuthentication,
+} from '../lab/mesh-config.ts'
 import type { Pod } from '../lab/pod.ts'
 import type { Program } from '../lab/program.ts'
 import * as programs from '../lab/programs.ts'
-import { call, Held, Mesh, type Report, seenBy, serve, servicePort, spiffe } from './mesh.ts'
+import {
+  call,
+  Held,
+  Mesh,
+  principal,
+  type Report,
+  seenBy,
+  serve,
+  servicePort,
+  spiffe,
+} from './mesh.ts'
 
 const WEFT = fileURLToPath(new URL('../../bin/weft.mjs', import.meta.url))
 const WEB = 7100
 const DB = 7200
+const ECHO = 7250
+/** Of web by configuration, and not open. */
+const SPARE = 7260
 /** Of nobody by configuration. */
 const FREE = 7300
 const LATE = 7350
@@ -31,7 +49,7 @@ let local: HostService
 test.before(async () => {
   mesh = await Mesh.open()
   const { one, two, lab } = mesh
-  web = mesh.host(one, 'web')
+  web = mesh.host(one, 'web', { ports: { echo: ECHO, spare: SPARE } })
   db = mesh.host(one, 'db')
   local = mesh.host(one, 'local')
   distant = mesh.host(two, 'distant')
@@ -43,7 +61,7 @@ test.before(async () => {
     mesh.service('db', { app: 'db' }, [DB]),
   ])
   await mesh.start()
-  await serve(web, programs.server('identity', WEB, { name: 'web' }))
+  await serve(web, programs.server('identity', WEB, { name: 'web' }), programs.server('echo', ECHO))
   await serve(db, programs.server('identity', DB, { name: 'db' }))
   await one.run(programs.server('echo', SSH), { waitFor: programs.LISTENING })
 })
@@ -85,6 +103,20 @@ test.serial('a port belongs to who listens there, and to nobody when nobody does
   await third?.stop()
 })
 
+test.serial('a port that another has by configuration cannot be taken', async (t) => {
+  const [thief] = await serve(db, programs.server('identity', SPARE, { name: 'db' }))
+  for (const from of [client, local, distant]) t.is(await owner(SPARE, from), undefined)
+  await thief?.stop()
+  const [rightful] = await serve(web, programs.server('identity', SPARE, { name: 'web' }))
+  t.is(await owner(SPARE), spiffe(web))
+  await rightful?.stop()
+  const outsider = await mesh.one.run(programs.server('identity', SPARE, { name: 'nobody' }), {
+    waitFor: programs.LISTENING,
+  })
+  for (const from of [client, local, distant]) t.is(await owner(SPARE, from), undefined)
+  await outsider.stop()
+})
+
 test.serial('a service that restarts in a new cgroup is the same workload at once', async (t) => {
   t.is(await owner(WEB), spiffe(web))
   for (let n = 0; n < 3; n++) {
@@ -95,6 +127,29 @@ test.serial('a service that restarts in a new cgroup is the same workload at onc
     t.true(out.ok, JSON.stringify(out))
     t.is((await mesh.outbound(out)).source.identity, spiffe(web))
   }
+})
+
+test.serial('a policy that changes ends what it forbids, and nothing else', async (t) => {
+  const mine = await Held.open(client, mesh.one.ip, ECHO, 3)
+  const others = await Held.open(distant, mesh.one.ip, ECHO, 3)
+  const near = await Held.open(db, '127.0.0.1', ECHO, 3)
+  t.deepEqual(await mine.use().then(({ ok }) => ok), 3)
+  const principals = [client, db].map(principal)
+  await mesh.apply('denied.yaml', [
+    authorizationPolicy('denied', 'default', {
+      selector: { matchLabels: { app: 'web' } },
+      action: 'DENY',
+      rules: [{ from: [{ source: { principals } }] }],
+    }),
+  ])
+  t.like(await mine.use(), { ok: 0, failed: 3 })
+  t.like(await near.use(), { ok: 0, failed: 3 })
+  t.like(await others.use(), { ok: 3, failed: 0 })
+  t.false((await call(db, programs.client('echo', '127.0.0.1', ECHO))).ok)
+  await mesh.remove('denied.yaml')
+  t.true((await call(db, programs.client('echo', '127.0.0.1', ECHO))).ok)
+  await others.close()
+  for (const { program } of [mine, near]) await program.stop()
 })
 
 for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
@@ -250,3 +305,13 @@ test.serial(
     t.false(existsSync(join(slice, 'default_run')))
   },
 )
+
+test.serial('an agent that is asked to leave nothing leaves services as they were', async (t) => {
+  const [agent] = mesh.agents
+  await agent.kill('SIGINT')
+  t.false(existsSync(agent.pins))
+  const fromOutside = await ask(mesh.two, mesh.one.ip, DB)
+  t.true(fromOutside.ok, JSON.stringify(fromOutside))
+  t.true((await ask(web, mesh.one.ip, DB)).ok)
+  t.true((await call(web, programs.client('echo', mesh.one.ip, SSH))).ok)
+})

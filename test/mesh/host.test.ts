@@ -279,6 +279,25 @@ test('PERMISSIVE takes it in, without an identity', async (t) => {
   }
 })
 
+test('whoever finds the listeners of the agent on the node gets nothing of them', async (t) => {
+  const { stdout } = await mesh.one.exec(['ss', '-Hltnp'])
+  const own = stdout.split('\n').filter((line) => line.includes(`pid=${mesh.agents[0].pid},`))
+  const found = own.flatMap((line) => /(127\.0\.0\.1|\[::1\]):(\d+)/.exec(line)?.slice(1, 3) ?? [])
+  t.is(found.length, 2 * 3 * 2 * 2, 'workers, classes and families')
+  const certificate = await forged(FAR)
+  for (let at = 0; at < found.length; at += 2) {
+    const [host = '', port = ''] = found.slice(at, at + 2).map((part) => part.replace(/[[\]]/g, ''))
+    for (const from of [stranger, beta]) {
+      const report = await call(from, programs.client('echo', host, Number(port)))
+      t.false(report.ok, `${host} port ${port}`)
+    }
+    const tls = { servername: serverNameOf(spiffe(alpha)) }
+    const requests = [connectTo(`${mesh.one.ip}:${PORTS.alpha}`, '\n')]
+    const door = await dial(mesh.one, host, { port: Number(port), certificate, tls, requests })
+    t.deepEqual(door.answers, [], `${host} port ${port}`)
+  }
+})
+
 test('what is in no mesh is reached as ever, and its callers are let out', async (t) => {
   for (const from of [stranger, mesh.one, mesh.two, alpha, beta, gamma, far]) {
     const report = await call(from, programs.client('echo', mesh.one.ip, SSH))
