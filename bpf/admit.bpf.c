@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /* The second line before workloads that share the node's network: their listeners accept only what
- * is vouched for. `lookup` steers what is meant for a known port; this drops what it cannot know of
+ * is vouched for, for them. `lookup` steers what is meant for a known port; this drops what it cannot know of
  * (a port in the moment it is opened, one that another workload has, one too many). Attached above
  * their cgroups. Fails closed. */
 #include "include/maps/base.h"
@@ -57,6 +57,7 @@ int weft_admit(struct __sk_buff *skb)
 	struct weft_tuple tuple = {};
 	struct weft_host host = {};
 	struct bpf_sock *listener = skb->sk;
+	struct weft_attest *statement;
 	struct sock *sk;
 
 	/* A SYN, or what completes its handshake: both are the listener's. UDP has no such state. */
@@ -65,8 +66,12 @@ int weft_admit(struct __sk_buff *skb)
 	sk = kernel_sock(listener);
 	if (!sk || !is_on_node(sk) || !host_of(sk, &host) || !host.workload)
 		return ADMITTED;
-	if (tuple_of_skb(skb, &tuple) && bpf_map_lookup_elem(&weft_attest, &tuple))
-		return ADMITTED;
+	if (tuple_of_skb(skb, &tuple)) {
+		statement = bpf_map_lookup_elem(&weft_attest, &tuple);
+		if (statement && (!statement->destination ||
+				  statement->destination == host.workload))
+			return ADMITTED;
+	}
 	count(WEFT_COUNT_UNADMITTED);
 	return DROPPED;
 }

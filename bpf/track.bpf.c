@@ -278,10 +278,17 @@ static __always_inline void delivery_starts(struct bpf_sock_ops *ctx, struct bpf
 	struct weft_attest statement = {
 		.kind = WEFT_ATTEST_AGENT, .cookie = bpf_get_socket_cookie(ctx),
 	};
+	struct weft_tuple tuple = {};
 	int none = 0;
 
 	if (sk->mark != WEFT_DELIVERY_MARK)
 		return;
+	/* For whom it is, or another workload of the node could take its port. */
+	if (is_on_node(ctx)) {
+		tuple_of_client(ctx, &tuple);
+		statement.destination =
+			port_owner(&tuple.destination, bpf_ntohs(tuple.destination_port));
+	}
 	watch_states(ctx);
 	if (!attest(ctx, &statement))
 		bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &none, sizeof(none));

@@ -38,6 +38,7 @@ function run(port: NonNullable<typeof parentPort>, data: WorkerData): void {
       originStorage: views.origins,
       decodeOrigin: views.decodeOrigin,
       portOwner: views.portOwner,
+      portListener: views.portListener,
       asked: views.asked,
       accessLog,
       log: messageLog(send),

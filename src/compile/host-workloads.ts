@@ -9,11 +9,11 @@ import type { WorkloadDraft } from './workload-draft.ts'
 
 const PATH = formatPath(['metadata', 'annotations', ANNOTATION.cgroup])
 
-/** TCP ports that a host-network workload names itself, or that services lead to; sorted. */
+/** TCP ports that a host-network workload names itself, and with those that services lead to. */
 export function hostPortsOf(
   draft: WorkloadDraft,
   services: ReadonlyMap<string, Service>,
-): readonly number[] {
+): { readonly ports: readonly number[]; readonly ownPorts: readonly number[] } {
   const ports = new Set<number>()
   const udp = new Set<number>()
   for (const [key, pairs] of draft.services) {
@@ -25,8 +25,9 @@ export function hostPortsOf(
     }
   }
   // A port it names may be the target of a UDP service only.
-  for (const { port } of draft.ports) if (!udp.has(port)) ports.add(port)
-  return [...ports].sort((a, b) => a - b)
+  const own = new Set(draft.ports.flatMap(({ port }) => (udp.has(port) ? [] : port)))
+  const sorted = (set: ReadonlySet<number>): number[] => [...set].sort((a, b) => a - b)
+  return { ports: sorted(ports.union(own)), ownPorts: sorted(own) }
 }
 
 /** Call it when `services` of the drafts are filled. */
@@ -52,7 +53,7 @@ export function checkHosts(
       ...contradictions(draft),
       ...cgroups.claim(draft, match?.pattern ?? '', node),
       ...addresses.flatMap((ip) =>
-        hostPortsOf(draft, byKey).flatMap((port) =>
+        hostPortsOf(draft, byKey).ports.flatMap((port) =>
           ports.claim(draft, `${port} of ${ip}`, `${node} ${network}`),
         ),
       ),

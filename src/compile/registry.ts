@@ -81,7 +81,7 @@ function withPorts(
 ): Pick<Workload, 'match'> {
   const { match } = draft.base
   if (match?.kind !== 'host') return {}
-  return { match: { ...match, ports: hostPortsOf(draft, services) } }
+  return { match: { ...match, ...hostPortsOf(draft, services) } }
 }
 
 function rulesOf(world: World, mesh: MeshSettings): Rules {

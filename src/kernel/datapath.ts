@@ -59,8 +59,7 @@ export interface HostEnrolment {
   readonly cgroup: string
   /** Addresses of the node. */
   readonly addresses: readonly string[]
-  /** Ports that are its own whether or not anybody listens: socket activation, and what the
-   * configuration names. */
+  /** Ports that are its own whether or not anybody listens: what the configuration names. */
   readonly ports: readonly number[]
 }
 

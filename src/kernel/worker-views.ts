@@ -27,6 +27,8 @@ export interface WorkerViews {
    * does. Who listens at the address counts first, then who listens at every address, then whom
    * the configuration names. */
   portOwner(ip: string, port: number): number | undefined
+  /** The same, but of workloads that do listen there. */
+  portListener(ip: string, port: number): number | undefined
   close(): void
 }
 
@@ -39,6 +41,8 @@ export function openWorkerViews(kernel: Kernel, ids: WorkerMapIds): WorkerViews 
     const workload = value === undefined ? PORT_ENDS : PORT.decode(value).workload
     return workload === PORT_ENDS ? undefined : workload
   }
+  const listener = (ip: string, port: number): number | undefined =>
+    owner(ip, port, 0) ?? owner(every(ip), port, 0)
   return {
     origins,
     decodeOrigin: decodeSockOrigin,
@@ -47,14 +51,16 @@ export function openWorkerViews(kernel: Kernel, ids: WorkerMapIds): WorkerViews 
       const value = asked.lookup(ASKED_KEY.encode(key))
       return value === undefined ? undefined : ORIGIN.decode(value)
     },
-    portOwner: (ip, port) => {
-      const every = ip.includes(':') ? '::' : '0.0.0.0'
-      return owner(ip, port, 0) ?? owner(every, port, 0) ?? owner(every, port, 1)
-    },
+    portOwner: (ip, port) => listener(ip, port) ?? owner(every(ip), port, 1),
+    portListener: listener,
     close: () => {
       origins.close()
       asked.close()
       hostPorts.close()
     },
   }
+}
+
+function every(ip: string): string {
+  return ip.includes(':') ? '::' : '0.0.0.0'
 }

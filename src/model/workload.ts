@@ -61,6 +61,9 @@ export interface WorkloadMatch {
   /** `host` only: TCP ports the configuration says it serves, sorted. They are its own whether or
    * not anybody listens. */
   readonly ports?: readonly number[]
+  /** Those of `ports` that it names itself: somebody else may hold the socket for it, as systemd
+   * does for a service that it activates. */
+  readonly ownPorts?: readonly number[]
 }
 
 export function identityOf(workload: {

@@ -47,6 +47,8 @@ export interface DataPlaneParts {
   readonly originStorage?: BpfMap
   /** Which host-network workload serves a port of this node; without it there are none. */
   readonly portOwner?: PortOwner
+  /** Which one does listen there; without it whoever serves it. */
+  readonly portListener?: PortOwner
   /** Which resolver a question was sent to; without it nobody answers what comes by UDP. */
   readonly asked?: Asked
   /** Made by `proxyBoard`; the worker writes the row of its number. */
@@ -92,7 +94,8 @@ export class DataPlane {
     this.#connectionsMax = options.connectionsMax ?? LIMITS.connectionsPerWorkerMax
     this.#view = new TablesView(clock)
     this.#flows = new FlowBook(clock)
-    this.#hosts = new HostWorkloads(parts.portOwner ?? (() => undefined), clock)
+    const { portOwner = () => undefined, portListener } = parts
+    this.#hosts = new HostWorkloads(portOwner, clock, portListener)
     this.#streams = new SocketStreams(kernel)
     const board = parts.cells ?? proxyBoard(options.worker + 1)
     this.#meter = new ProxyMeter(board, options.worker)

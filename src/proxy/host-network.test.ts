@@ -209,7 +209,8 @@ test('a call to itself is a delivery', async (t) => {
 })
 
 test('plaintext goes to the workload whose number it carries', async (t) => {
-  const { ip, mesh, node } = await stage(t)
+  const { ip, mesh, node, owners } = await stage(t)
+  owners.set('*:7030', NUMBERS.web)
   const strict = { mode: 'strict', ports: {}, by: 'default/peer' } as const
   const workloads = mesh.workloads.map((one) =>
     one.name === 'api' ? { ...one, peer: strict } : one,

@@ -3,6 +3,7 @@
 import type { Clock } from '../base/clock.ts'
 import { LIMITS } from '../model/limits.ts'
 import { type LocalPod, NODE_UID } from '../model/messages.ts'
+import type { Workload } from '../model/workload.ts'
 import { Waitlist } from './waitlist.ts'
 
 /**
@@ -13,11 +14,13 @@ export type PortOwner = (ip: string, port: number) => number | undefined
 
 export class HostWorkloads {
   readonly #portOwner: PortOwner
+  readonly #portListener: PortOwner
   readonly #byNumber = new Map<number, LocalPod>()
   readonly #waiting: Waitlist<LocalPod>
 
-  constructor(portOwner: PortOwner, clock: Clock) {
+  constructor(portOwner: PortOwner, clock: Clock, portListener = portOwner) {
     this.#portOwner = portOwner
+    this.#portListener = portListener
     this.#waiting = new Waitlist(clock)
   }
 
@@ -46,6 +49,16 @@ export class HostWorkloads {
   ownerOf(ip: string, port: number): LocalPod | 'unknown' | undefined {
     const number = this.#portOwner(ip, port)
     return number === undefined ? undefined : (this.#byNumber.get(number) ?? 'unknown')
+  }
+
+  /**
+   * Whether a delivery meets a socket of the workload: any process of the node can open a port that
+   * the workload has by configuration and does not use. Ports it names itself may be held for it by
+   * others.
+   */
+  receives(pod: LocalPod, { match }: Pick<Workload, 'match'>, ip: string, port: number): boolean {
+    if (!pod.hostNetwork || match?.ownPorts?.includes(port) === true) return true
+    return this.#portListener(ip, port) === pod.number
   }
 
   /** Those at this address of the node. */

@@ -26,7 +26,7 @@ import { deliver } from './inbound/deliver.ts'
 import { hostTarget } from './inbound/host-target.ts'
 import { isMeshPort } from './mesh-ports.ts'
 import { type AttemptParts, connectUpstream } from './outbound/attempts.ts'
-import type { DialFailure } from './outbound/dial.ts'
+import type { DialFailure, Dialled } from './outbound/dial.ts'
 import type { EndpointChoices } from './outbound/endpoints.ts'
 import { type DecodeOrigin, originalDestination } from './outbound/original-destination.ts'
 import { routeFor } from './outbound/route.ts'
@@ -138,7 +138,7 @@ export async function serveInboundTunnel(
   const tables = parts.tables()
   const denial = admit(connection, workload, target, tunnel.peer, tables, parts.security)
   if (denial !== undefined) return refused(request, denial.reason, denial.detail)
-  const server = await deliver(connection, target, tables.mesh.connectTimeoutMs, parts)
+  const server = await deliverTo(workload, connection, target, parts)
   if (!server.ok) return refused(request, server.error.reason, server.error.detail)
   const client = request.accept({ baggage: baggage(workload) })
   return carry(connection, client, server.value, tables, parts)
@@ -165,9 +165,22 @@ export async function serveInboundPlaintext(
   const peer: PeerIdentity = { kind: 'absent', reason: 'plaintext' }
   const denial = admit(connection, workload, target, peer, tables, parts.security)
   if (denial !== undefined) return broken(client, denial.reason, denial.detail)
-  const server = await deliver(connection, target, tables.mesh.connectTimeoutMs, parts)
+  const server = await deliverTo(workload, connection, target, parts)
   if (!server.ok) return broken(client, server.error.reason, server.error.detail)
   return carry(connection, client, server.value, tables, parts)
+}
+
+function deliverTo(
+  workload: TableWorkload,
+  connection: Connection,
+  target: Address,
+  parts: PipelineParts,
+): Promise<Dialled> {
+  if (!parts.hosts.receives(connection.pod, workload, target.ip, target.port)) {
+    const detail = `${workload.name} does not listen on port ${target.port}`
+    return Promise.resolve(err({ reason: 'connect-failed', detail }))
+  }
+  return deliver(connection, target, parts.tables().mesh.connectTimeoutMs, parts)
 }
 
 /** Both ends are there: counts the connection and moves its bytes until it is over. */

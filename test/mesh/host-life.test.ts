@@ -49,7 +49,7 @@ let local: HostService
 test.before(async () => {
   mesh = await Mesh.open()
   const { one, two, lab } = mesh
-  web = mesh.host(one, 'web', { ports: { echo: ECHO, spare: SPARE } })
+  web = mesh.host(one, 'web', { ports: { echo: ECHO } })
   db = mesh.host(one, 'db')
   local = mesh.host(one, 'local')
   distant = mesh.host(two, 'distant')
@@ -57,7 +57,7 @@ test.before(async () => {
   lab.config.write('mesh.yaml', [
     meshConfig({ enrolGraceMs: 0 }),
     peerAuthentication('default', 'default', { mtls: { mode: 'STRICT' } }),
-    mesh.service('web', { app: 'web' }, [WEB]),
+    mesh.service('web', { app: 'web' }, [WEB, SPARE]),
     mesh.service('db', { app: 'db' }, [DB]),
   ])
   await mesh.start()
@@ -104,18 +104,35 @@ test.serial('a port belongs to who listens there, and to nobody when nobody does
 })
 
 test.serial('a port that another has by configuration cannot be taken', async (t) => {
-  const [thief] = await serve(db, programs.server('identity', SPARE, { name: 'db' }))
-  for (const from of [client, local, distant]) t.is(await owner(SPARE, from), undefined)
-  await thief?.stop()
+  const everybody = [client, local, distant]
+  for (const place of [db, mesh.one]) {
+    const identity = programs.server('identity', SPARE, { name: 'thief' })
+    const thief = await place.run(identity, { waitFor: programs.LISTENING })
+    for (const from of everybody) t.is(await owner(SPARE, from), undefined)
+    await thief.stop()
+  }
   const [rightful] = await serve(web, programs.server('identity', SPARE, { name: 'web' }))
-  t.is(await owner(SPARE), spiffe(web))
+  for (const from of everybody) t.is(await owner(SPARE, from), spiffe(web))
   await rightful?.stop()
-  const outsider = await mesh.one.run(programs.server('identity', SPARE, { name: 'nobody' }), {
-    waitFor: programs.LISTENING,
-  })
-  for (const from of [client, local, distant]) t.is(await owner(SPARE, from), undefined)
-  await outsider.stop()
 })
+
+test.serial(
+  'a port that it names itself may be held for it, but not by another workload',
+  async (t) => {
+    const [, echo] = await web.restart()
+    await echo?.stop()
+    const identity = programs.server('identity', ECHO, { name: 'held' })
+    const argv = programs.client('banner', mesh.one.ip, ECHO, { timeoutSeconds: 1 })
+    const thief = await db.run(identity, { waitFor: programs.LISTENING })
+    for (const from of [client, local]) t.false((await call(from, argv)).ok)
+    await thief.stop()
+    // As systemd does for a service that it activates.
+    const holder = await mesh.one.run(identity, { waitFor: programs.LISTENING })
+    t.true((await call(client, argv)).ok)
+    await holder.stop()
+    await serve(web, programs.server('echo', ECHO))
+  },
+)
 
 test.serial('a service that restarts in a new cgroup is the same workload at once', async (t) => {
   t.is(await owner(WEB), spiffe(web))

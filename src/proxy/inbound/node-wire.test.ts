@@ -200,6 +200,8 @@ test('a name of a service finds the workload that serves it', async (t) => {
   const services = [service('web', '10.98.0.1', [[80, 8080]], [])]
   const workloads = [hostWorkload('web', at.ip), hostWorkload('api', at.ip)]
   at.node.plane.setTables(tablesOf(2, { workloads, services }))
+  t.is(await statusOf(on, 'web.default.svc.cluster.local:80'), 503, 'it does not listen itself')
+  at.owners.set('*:8080', 1)
   t.is(await statusOf(on, 'web.default.svc.cluster.local:80'), 200)
   at.owners.set('*:8080', 2)
   t.is(await statusOf(on, 'web.default.svc.cluster.local:80'), 400)
