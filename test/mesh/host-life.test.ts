@@ -43,6 +43,8 @@ let web: HostService
 let db: HostService
 let client: Pod
 let distant: HostService
+/** Of web. */
+let echo: Program
 /** On the node of the services: it calls ports that only their node knows of. */
 let local: HostService
 
@@ -61,7 +63,8 @@ test.before(async () => {
     mesh.service('db', { app: 'db' }, [DB]),
   ])
   await mesh.start()
-  await serve(web, programs.server('identity', WEB, { name: 'web' }), programs.server('echo', ECHO))
+  await serve(web, programs.server('identity', WEB, { name: 'web' }))
+  echo = await web.run(programs.server('echo', ECHO), { waitFor: programs.LISTENING })
   await serve(db, programs.server('identity', DB, { name: 'db' }))
   await one.run(programs.server('echo', SSH), { waitFor: programs.LISTENING })
 })
@@ -119,8 +122,7 @@ test.serial('a port that another has by configuration cannot be taken', async (t
 test.serial(
   'a port that it names itself may be held for it, but not by another workload',
   async (t) => {
-    const [, echo] = await web.restart()
-    await echo?.stop()
+    await echo.stop()
     const identity = programs.server('identity', ECHO, { name: 'held' })
     const argv = programs.client('banner', mesh.one.ip, ECHO, { timeoutSeconds: 1 })
     const thief = await db.run(identity, { waitFor: programs.LISTENING })
