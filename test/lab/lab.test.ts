@@ -174,7 +174,7 @@ test('held connections are used again and again, and their loss is seen', async 
   await t.notThrowsAsync(holder.waitFor('{"round":1,"ok":60,"failed":0}'))
   await echo.stop()
   holder.write('\n')
-  await t.notThrowsAsync(holder.waitFor('{"round":2,"ok":0,"failed":60}'))
+  await t.notThrowsAsync(holder.waitFor('{"round":2,"ok":0,"failed":60,"ended":60}'))
   holder.endInput()
   await holder.finish()
 })

@@ -165,8 +165,9 @@ for (const [side, index] of [
     const report = await asking
     t.is(report.wrong, 0)
     t.is(report.ok + report.failed, 1500)
-    // Only those that the worker held when it died: each of the four clients has one at a time.
-    t.true(report.failed <= 4, JSON.stringify(report))
+    // Only those that the worker held when it died: each of the four clients has one at a time, and
+    // at the destination may meet the sessions of both of the source's workers before they know.
+    t.true(report.failed <= (side === 'source' ? 4 : 8), JSON.stringify(report))
     const { ok, failed, ended } = await open.use()
     t.is(ok + failed, 20)
     t.is(ended, 0, 'what a worker leaves behind is reset, never ended')
