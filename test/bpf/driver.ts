@@ -124,6 +124,13 @@ async function deliver(input: {
   return text
 }
 
+/** No entry of a test has this beginning. */
+function fillerKey(bytes: number, at: number): Buffer {
+  const key = Buffer.alloc(bytes, 0xfe)
+  key.writeUInt32LE(at, 4)
+  return key
+}
+
 // biome-ignore lint/suspicious/noExplicitAny: arguments come from the test that wrote them
 const commands: Record<string, (input: any) => unknown> = {
   start: async () => {
@@ -237,6 +244,25 @@ const commands: Record<string, (input: any) => unknown> = {
     const size = map.keys().length
     map.close()
     return size
+  },
+  /** Adds entries that mean nothing to a pinned map: until it takes no more, or `most`. */
+  fill: ({ name, most }: { name: string; most: number }) => {
+    const map = kernel.openPinnedMap(`${paths.pins}/maps/${name}`)
+    const value = Buffer.alloc(map.valueSize)
+    let count = 0
+    try {
+      for (; count < most; count++) map.update(fillerKey(map.keySize, count), value)
+    } catch (error) {
+      if (!/E2BIG|ENOSPC/.test(errorText(error))) throw error
+    } finally {
+      map.close()
+    }
+    return count
+  },
+  drain: ({ name, count }: { name: string; count: number }) => {
+    const map = kernel.openPinnedMap(`${paths.pins}/maps/${name}`)
+    for (let at = 0; at < count; at++) map.delete(fillerKey(map.keySize, at))
+    map.close()
   },
   stop: async (mode: 'keep' | 'remove') => {
     for (const listeners of served.values()) letGo(listeners)
