@@ -70,6 +70,14 @@ test('a group gives its entries the cgroup, and each its node', (t) => {
   ])
 })
 
+test('loopback is the address of no node', (t) => {
+  for (const address of ['127.0.0.1', '::1']) {
+    const { issues } = compile([host('web', {}, { address })])
+    t.is(issues.length, 1)
+    t.true(issues[0]?.includes(`spec.address: ${address} is every machine's own`), issues[0])
+  }
+})
+
 test('a host-network workload out of the mesh is reached in plain TCP', (t) => {
   t.is(compile([host('web', { 'weft.dev/mesh': 'none' })]).workload('web')?.tunnel, 'none')
 })

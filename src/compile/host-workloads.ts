@@ -62,7 +62,7 @@ export function checkHosts(
   return [...issues, ...sharedAddresses(drafts, hosts)]
 }
 
-function contradictions({ source, annotations }: WorkloadDraft): Issue[] {
+function contradictions({ source, annotations, base }: WorkloadDraft): Issue[] {
   const issues: Issue[] = []
   if (annotations[ANNOTATION.node] === undefined) {
     const message = `needs to know its node; add the annotation ${ANNOTATION.node}: NODE beside it`
@@ -73,6 +73,11 @@ function contradictions({ source, annotations }: WorkloadDraft): Issue[] {
       `excludes ${ANNOTATION.match}, which is for workloads with a network of their own; ` +
       'remove one of the two'
     issues.push(issueAt(source, 'error', PATH, message))
+  }
+  const loopback = base.addresses.find((ip) => ip.startsWith('127.') || ip === '::1')
+  if (loopback !== undefined) {
+    const message = `${loopback} is every machine's own; write an address by which others reach the node`
+    issues.push(issueAt(source, 'error', 'spec.address', message))
   }
   return issues
 }
