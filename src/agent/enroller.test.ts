@@ -79,6 +79,7 @@ function bench(
       unserve: async (uid, reason) => void order.push(`unserve ${uid} ${reason}`),
       mark: ({ uid }, enrolled) => void order.push(`${enrolled ? 'mark' : 'unmark'} ${uid}`),
       wayTo: () => '',
+      isNodes: () => true,
       hostWatch: { follow: () => {} },
       ownNamespace: () => 'net:[1]',
       namespaceOf,

@@ -86,6 +86,7 @@ function bench(
       unserve: async (uid, reason) => void order.push(`unserve ${uid} ${reason}`),
       mark: ({ uid }, enrolled) => void order.push(`${enrolled ? 'mark' : 'unmark'} ${uid}`),
       wayTo,
+      isNodes: (ip) => ip !== '10.9.9.9',
     },
     {
       nodeName: 'one',
@@ -134,6 +135,22 @@ test('only workloads of this node, by cgroup and in the mesh, are its affair', a
     tables(host('a', { node: 'two' }), host('b', { tunnel: 'none' }), host('c', { match })),
   )
   t.deepEqual(take(), [])
+})
+
+test('another address is another way to it, and it stays captured meanwhile', async (t) => {
+  const { enroller, take, log } = bench()
+  await enroller.reconcile(tables(host('a', { addresses: ['10.0.0.1'] })))
+  take()
+  await enroller.reconcile(tables(host('a', { addresses: ['10.9.9.9'] })))
+  const [enrolled = '', ...rest] = ENTERS('a')
+  t.deepEqual(take(), [enrolled, 'unmark a', 'unserve a workload-removed', 'forget a', ...rest])
+  t.deepEqual([...enroller.enrolled.values()][0]?.workload.addresses, ['10.9.9.9'])
+  const told = log.entries.filter(({ event }) => event === 'enrolment.address-elsewhere')
+  t.deepEqual(
+    told.map(({ fields }) => fields?.addresses),
+    [['10.9.9.9']],
+    'who has an address of another machine is told so',
+  )
 })
 
 test('without its certificate a workload is captured, and refused', async (t) => {

@@ -24,6 +24,8 @@ export interface HostEnrollerParts extends AwaitedIdentitiesParts, InheritedPart
   readonly troubles: Troubles
   /** Which directories lead to a cgroup now: another text when one was made anew. */
   readonly wayTo: (cgroup: string) => string
+  /** Whether the node has that address now. */
+  readonly isNodes: (ip: string) => boolean
 }
 
 export interface HostEnrollerOptions {
@@ -185,18 +187,21 @@ export class HostEnroller {
     this.#hosts.set(workload.uid, { enrolment, cgroup, way: this.#parts.wayTo(cgroup) })
   }
 
-  /** It stays where it is: other ports, another identity, other rules, a slice made anew. */
+  /** It stays captured without a break: other ports, another identity or address, other rules, a slice
+   * made anew. */
   async #keep(host: Host, workload: TableWorkload): Promise<void> {
     const { uid } = workload
     const before = host.enrolment.workload
     let next: Host = { ...host, enrolment: { ...host.enrolment, workload } }
     const isElsewhere = this.#parts.wayTo(host.cgroup) !== host.way
-    if (isElsewhere || !samePorts(before, workload)) {
+    const isMoved = !sameList(before.addresses, workload.addresses)
+    if (isElsewhere || isMoved || !samePorts(before, workload)) {
       await this.#parts.datapath.enrolHost(hostEnrolment(workload, host.cgroup))
       next = { ...next, way: this.#parts.wayTo(host.cgroup) }
     }
     this.#hosts.set(uid, next)
-    if (host.identity === undefined || host.identity === identityOf(workload)) return
+    if (host.identity === undefined) return
+    if (host.identity === identityOf(workload) && !isMoved) return
     // The kernel goes on capturing: what it speaks meanwhile is refused.
     const { identity, ...unserved } = next
     this.#hosts.set(uid, unserved)
@@ -220,6 +225,10 @@ export class HostEnroller {
     endInheritedLater(this.#parts, workload, enrolGraceMs, () => this.#hosts.has(uid))
     const cgroup = host.cgroup
     this.#parts.log.info('enrolment.entered', { workload: uid, identity, addresses, cgroup })
+    if (!addresses.some((ip) => this.#parts.isNodes(ip))) {
+      const remedy = 'nobody reaches it there: write an address of this node in spec.address'
+      this.#parts.log.warn('enrolment.address-elsewhere', { workload: uid, addresses, remedy })
+    }
     return true
   }
 
@@ -278,7 +287,8 @@ function hostEnrolment(workload: Workload, cgroup: string): HostEnrolment {
 }
 
 function samePlace(a: Workload, b: Workload): boolean {
-  return a.match?.pattern === b.match?.pattern && sameList(a.addresses, b.addresses)
+  const families = ({ addresses }: Workload) => addresses.map((ip) => ip.includes(':'))
+  return a.match?.pattern === b.match?.pattern && sameList(families(a), families(b))
 }
 
 function samePorts(a: Workload, b: Workload): boolean {

@@ -8,6 +8,7 @@ import { errorText } from '../base/mesh-error.ts'
 import { systemRandom } from '../base/random.ts'
 import { CgroupWatch } from '../discovery/cgroup-watch.ts'
 import { Containers } from '../discovery/containers.ts'
+import { nodeAddresses } from '../discovery/node-addresses.ts'
 import { PathWatch, wayTo } from '../discovery/path-watch.ts'
 import type { Authority } from '../identity/issue/authority.ts'
 import { CertificateKeeper, type HeldCertificate } from '../identity/issue/keeper.ts'
@@ -283,6 +284,7 @@ export class AgentParts {
         },
         troubles: this.troubles,
         wayTo: (cgroup) => wayTo(cgroup2, cgroup),
+        isNodes: (ip) => nodeAddresses().includes(ip),
         hostWatch: this.hostWatch,
         ownNamespace: () => readlinkSync('/proc/self/ns/net'),
         namespaceOf: (pid) => readlinkSync(`/proc/${pid}/ns/net`),

@@ -1,12 +1,12 @@
 // Where `weft run --host-network` puts a program: a cgroup of its own below the hosts' slice, and
 // an address of this node under which others reach it.
 import { createSocket } from 'node:dgram'
-import { networkInterfaces } from 'node:os'
 import { join, relative } from 'node:path'
 import { markName } from '../../agent/enrolment-marks.ts'
 import { CGROUP_PATH_WORDS, isCgroupPath } from '../../api/checks.ts'
 import { canonicalIp } from '../../base/ip.ts'
 import { MeshError } from '../../base/mesh-error.ts'
+import { nodeAddresses } from '../../discovery/node-addresses.ts'
 import type { HostPlace } from './workload.ts'
 
 export interface HostPlaceRequest {
@@ -38,8 +38,7 @@ export async function hostPlace(request: HostPlaceRequest): Promise<HostPlace> {
 async function addressOf(written: string | undefined): Promise<string> {
   if (written === undefined) return defaultAddress()
   const address = canonicalIp(written)
-  const own = Object.values(networkInterfaces()).flatMap((each) => each ?? [])
-  const known = own.filter(({ internal }) => !internal).map((each) => canonicalIp(each.address))
+  const known = nodeAddresses()
   if (address !== undefined && known.includes(address)) return address
   throw new MeshError(
     'run.address',

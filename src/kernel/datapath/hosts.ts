@@ -18,7 +18,7 @@ import { configurePorts, forgetPorts, readPorts } from './host-ports.ts'
 import { closeListeners, hideListeners, openDns } from './listeners.ts'
 import type { Programs } from './load.ts'
 import { NodeDoor } from './node.ts'
-import { type PodState, podState } from './pod.ts'
+import { familiesOf, type PodState, podState } from './pod.ts'
 import { revive, silence } from './served.ts'
 import { endInheritedOf, releaseHost, tagHost } from './sweep.ts'
 
@@ -84,7 +84,7 @@ export class Hosts {
     const state = this.#stateOf(host, number)
     const before = this.#hosts.get(host.uid)
     if (before !== undefined) {
-      if (samePlace(before, state)) return this.#keep(before, host.ports)
+      if (samePlace(before, state)) return this.#keep(this.#moved(before, state), host.ports)
       await this.leave(host.uid)
     }
     try {
@@ -260,6 +260,15 @@ export class Hosts {
     return this.#enrolled(state)
   }
 
+  /** Its address is another; it is captured without a break. */
+  #moved(state: HostState, { ip4, ip6 }: HostState): HostState {
+    if (state.ip4 === ip4 && state.ip6 === ip6) return state
+    const moved = { ...state, ip4, ip6 }
+    this.#hosts.set(state.uid, moved)
+    this.#names.change(cgroupNames(state.cgroup), { ip4, ip6 })
+    return moved
+  }
+
   #configurePorts(state: HostState, ports: readonly number[]): void {
     const map = this.#parts.programs.map('weft_host_ports')
     const taken = configurePorts(map, state.workload, ports)
@@ -339,5 +348,6 @@ export class Hosts {
   }
 }
 
+/** Whether the sockets of the one serve the other. */
 const samePlace = (a: HostState, b: HostState): boolean =>
-  a.cgroup === b.cgroup && a.ip4 === b.ip4 && a.ip6 === b.ip6
+  a.cgroup === b.cgroup && String(familiesOf(a)) === String(familiesOf(b))
