@@ -45,21 +45,22 @@ static __always_inline void decide_pod(const struct weft_config *config, struct 
 	decide_tcp(config, own, ask, decided);
 }
 
-/* Names are asked for from the workload's own address, whatever resolver was meant: also one on
- * loopback. Where the workload has no address of that family there is no question to carry. */
+/* Whatever resolver was meant, also one on loopback. Where the workload has no address of that family
+ * there is no question to carry. */
 static __always_inline bool decide_name(const struct weft_config *config,
 					struct bpf_sock_addr *ctx, struct bpf_sock *sk,
 					const struct caller *caller, const struct ask *ask,
 					struct decision *decided, bool connects)
 {
 	const struct weft_ip *own = ip_is_v4(&ask->ip) ? &caller->ip4 : &caller->ip6;
+	struct weft_ip target = meeting_place(caller, &ask->ip);
 
 	if (!config->dns || !is_question(ask) || ip_is_zero(own))
 		return false;
 	if (ask->protocol == IPPROTO_UDP)
 		decide_question(ctx, sk, caller, ask, decided, connects);
 	else
-		capture(own, decided);
+		capture(&target, decided);
 	return true;
 }
 

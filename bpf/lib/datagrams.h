@@ -141,7 +141,7 @@ static __always_inline void decide_question(struct bpf_sock_addr *ctx, struct bp
 	slot = &kept->slots[at];
 	key.class = WEFT_CLASS_DNS0 + at;
 	key.worker = slot->choice;
-	decided->ip = v4 ? caller->ip4 : caller->ip6;
+	decided->ip = caller->host ? loopback_like(&ask->ip) : meeting_place(caller, &ask->ip);
 	decided->port = known ? live_port(&key) : 0;
 	if (!decided->port || decided->port != slot->actual_port)
 		decided->port = weft_any_live_port(&key, settings->workers);

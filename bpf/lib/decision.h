@@ -65,6 +65,16 @@ static __always_inline void capture(const struct weft_ip *target, struct decisio
 	decided->record.destination = 0;
 }
 
+/* Where a workload meets the agent: at its own address, or on loopback where it shares the node's,
+ * because that address may not be the node's any more, and then it would be somebody else's. */
+static __always_inline struct weft_ip meeting_place(const struct caller *caller,
+						    const struct weft_ip *asked)
+{
+	if (!caller->host)
+		return ip_is_v4(asked) ? caller->ip4 : caller->ip6;
+	return ip_is_loopback(asked) ? *asked : loopback_like(asked);
+}
+
 static __always_inline bool is_own(const struct caller *caller, const struct weft_ip *ip)
 {
 	return ip_equal(ip, &caller->ip4) || ip_equal(ip, &caller->ip6);

@@ -25,7 +25,7 @@ static __always_inline bool is_within_node(const struct caller *caller, const st
 static __always_inline void decide_on_node(const struct caller *caller, const struct ask *ask,
 					   struct decision *decided)
 {
-	struct weft_ip target = ip_is_v4(&ask->ip) ? caller->ip4 : caller->ip6;
+	struct weft_ip target = meeting_place(caller, &ask->ip);
 	bool loopback = ip_is_loopback(&ask->ip);
 
 	if (ask->protocol == IPPROTO_UDP)
@@ -35,10 +35,6 @@ static __always_inline void decide_on_node(const struct caller *caller, const st
 		return;
 	if (ip_is_link_local(&ask->ip) || ip_is_multicast(&ask->ip))
 		return pass(decided, PASS, WEFT_COUNT_LOCAL);
-	if (loopback)
-		target = ask->ip;
-	else if (ip_is_zero(&target))
-		target = loopback_like(&ask->ip);
 	capture(&target, decided);
 }
 

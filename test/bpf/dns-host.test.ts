@@ -71,6 +71,23 @@ test.serial('each asks for itself, whatever the resolver', async (t) => {
   }
 })
 
+test.serial('with an address that is not the node’s it asks all the same', async (t) => {
+  const lost = stage.node.service('lost')
+  const { number } = await stage.driver.call<{ number: number }>('enrolHost', {
+    uid: 'lost',
+    cgroup: lost.cgroup,
+    addresses: ['10.99.0.1', 'fd99::1'],
+    ports: [],
+  })
+  numbers.set(lost, number)
+  for (const host of [RESOLVER, '2001:db8::1']) await isAnswered(t, lost, host)
+  const { v4, v6 } = stage.node.addresses
+  const moved = { uid: 'lost', cgroup: lost.cgroup, addresses: [v4, v6], ports: [] }
+  t.is((await stage.driver.call<{ number: number }>('enrolHost', moved)).number, number)
+  for (const host of [RESOLVER, '2001:db8::1', v4]) await isAnswered(t, lost, host)
+  await stage.driver.call('withdrawHost', 'lost')
+})
+
 test.serial('over TCP too', async (t) => {
   for (const who of [web, db]) {
     for (const host of [RESOLVER, '127.0.0.53', stage.node.ip]) {

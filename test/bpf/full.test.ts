@@ -65,24 +65,27 @@ test.serial('a port for which there is no room is reached by nobody', async (t) 
   await stage.driver.call('withdrawHost', 'web')
 })
 
-test.serial('a workload for which there is no room is refused whole, and comes in later', async (t) => {
-  const known = stage.node.service('known')
-  const late = stage.node.service('late')
-  const number = await enrolHost(stage, known)
-  const before = await stage.driver.call('mapSize', 'weft_hosts')
-  await whileFull('weft_hosts', async () => {
-    await t.throwsAsync(enrolHost(stage, late), { message: /weft_hosts/ })
-    t.is((await ask(known, OUTSIDE, 80)).workload, number)
-    t.is(await answererOf(late, other.ip, SSH), 'ECONNREFUSED', 'by the other node itself')
-    await t.throwsAsync(stage.driver.call('setProbes', [late.cgroup]), { message: /weft_hosts/ })
-  })
-  t.is(await stage.driver.call('mapSize', 'weft_hosts'), before)
-  t.not(await enrolHost(stage, late), number)
-  t.is((await ask(late, OUTSIDE, 80)).class, 'outbound')
-  for (const uid of ['known', 'late']) await stage.driver.call('withdrawHost', uid)
-  t.deepEqual(await portsOf(stage), [])
-  t.is(await stage.driver.call('mapSize', 'weft_hosts'), 0)
-})
+test.serial(
+  'a workload for which there is no room is refused whole, and comes in later',
+  async (t) => {
+    const known = stage.node.service('known')
+    const late = stage.node.service('late')
+    const number = await enrolHost(stage, known)
+    const before = await stage.driver.call('mapSize', 'weft_hosts')
+    await whileFull('weft_hosts', async () => {
+      await t.throwsAsync(enrolHost(stage, late), { message: /weft_hosts/ })
+      t.is((await ask(known, OUTSIDE, 80)).workload, number)
+      t.is(await answererOf(late, other.ip, SSH), 'ECONNREFUSED', 'by the other node itself')
+      await t.throwsAsync(stage.driver.call('setProbes', [late.cgroup]), { message: /weft_hosts/ })
+    })
+    t.is(await stage.driver.call('mapSize', 'weft_hosts'), before)
+    t.not(await enrolHost(stage, late), number)
+    t.is((await ask(late, OUTSIDE, 80)).class, 'outbound')
+    for (const uid of ['known', 'late']) await stage.driver.call('withdrawHost', uid)
+    t.deepEqual(await portsOf(stage), [])
+    t.is(await stage.driver.call('mapSize', 'weft_hosts'), 0)
+  },
+)
 
 test.serial('whoever asks is told, however many have asked before', async (t) => {
   await stage.driver.call('fill', { name: 'weft_asked', most: 1 << 17 })

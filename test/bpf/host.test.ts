@@ -77,6 +77,29 @@ test.serial('a workload is captured as soon as it is known, wherever it connects
   t.is((await ask(web, other.ip, 80)).error, 'ECONNREFUSED', 'by the other node itself')
 })
 
+test.serial('an address that is not the node’s leads nowhere: nothing leaves for it', async (t) => {
+  const lost = stage.node.service('lost')
+  const thief = `
+import select,socket
+doors=[socket.create_server(("", port)) for port in range(15101, 15133)]; print("listening", flush=True)
+while True:
+    for door in select.select(doors,[],[])[0]: door.accept()[0].sendall(b'{"name":"thief"}')`
+  const program = await other.run([PYTHON, '-uc', thief], { waitFor: 'listening' })
+  const { v4, v6 } = other.addresses
+  const { number } = await stage.driver.call<{ number: number }>('enrolHost', {
+    uid: 'lost',
+    cgroup: lost.cgroup,
+    addresses: [v4, v6],
+    ports: [],
+  })
+  for (const ip of [OUTSIDE, OUTSIDE6, stage.node.ip.replace(/\d+$/, '77')]) {
+    const answer = await ask(lost, ip, 80)
+    t.deepEqual([answer.class, answer.workload], ['outbound', number], ip)
+  }
+  program.kill()
+  await withdraw('lost')
+})
+
 test.serial('what comes for a port of its own goes to the agent, and no other', async (t) => {
   const web = stage.node.service('web')
   const number = await enrolHost(stage, web)

@@ -44,7 +44,8 @@ export async function openListeners(
   return opened
 }
 
-/** Bound to the workload's own address: answers come from there. Pushes to `opened`. */
+/** Bound where questions are sent, because answers come from there: the workload's own address, or
+ * loopback for one that shares the node's. Pushes to `opened`. */
 export async function openDns(
   kernel: Kernel,
   maps: Pick<ListenerMaps, 'listeners'>,
@@ -53,7 +54,8 @@ export async function openDns(
   opened: PodListener[],
 ): Promise<void> {
   for (const [kind, family] of pairs(DNS_CLASSES, familiesOf(pod))) {
-    const spec = { address: ipOf(pod, family), port: 0, freebind: true, v6Only: true }
+    const address = pod.hostNetwork ? LOOPBACKS[family] : ipOf(pod, family)
+    const spec = { address, port: 0, freebind: true, v6Only: true }
     const { fd } = await kernel.bindUdp(spec, pod.namespace.fd)
     opened.push({ worker, class: kind, fd })
     maps.listeners.updateFd(keyOf(pod, kind, family, worker), fd)
