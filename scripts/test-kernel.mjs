@@ -54,7 +54,7 @@ async function boot({ vmlinuz, image, console }) {
   // The kernel's own words apart from the tests'.
   args.push('-serial', `file:${console}`, '-serial', 'stdio')
   args.push('-kernel', vmlinuz, '-initrd', image)
-  args.push('-append', 'console=ttyS0 loglevel=6 panic=-1 oops=panic')
+  args.push('-append', 'console=ttyS0 loglevel=7 panic=-1 oops=panic')
   // Behind others: emulation takes all there is.
   const child = spawn('nice', ['-n', '5', 'qemu-system-x86_64', ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
