@@ -137,10 +137,10 @@ export class DataPlane {
   }
 
   #door(asked: Asked): UdpDoor {
-    const { clock, random, view, choices, dns: meter } = this.#pipeline
+    const { clock, random, view, choices, security, dns: meter } = this.#pipeline
     const { kernel } = this.#parts
     const newId = (): number => randomInt(DNS_IDS)
-    return new UdpDoor({ kernel, clock, random, view, choices, meter, newId, asked })
+    return new UdpDoor({ kernel, clock, random, view, choices, security, meter, newId, asked })
   }
 
   readonly #identityReplaced: ReplacedHandler = (current, previous) => {

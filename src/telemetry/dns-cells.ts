@@ -4,9 +4,9 @@ import type { CellBoard, CellRow, CellSpec } from '../base/cells.ts'
 /**
  * `questions`: by UDP and TCP, not to be read ones too. `answered`: of the mesh's own names.
  * `forwarded`: sent to a resolver by UDP; `relayed`: by TCP. `cached`: answered by what a resolver
- * said before. `refused`: no resolver there, SERVFAIL. `silent`: the resolver never answered.
- * `dropped`: gave way to newer questions. `malformed`: FORMERR, or ignored. `stray`: datagrams of
- * resolvers that answer no question. `foreign`: datagrams that are not the workload's own.
+ * said before. `refused`: no resolver there, or one that may not be asked, SERVFAIL. `silent`: the
+ * resolver never answered. `dropped`: gave way to newer questions. `malformed`: FORMERR, or ignored.
+ * `stray`: datagrams of resolvers that answer no question. `foreign`: not the workload's own.
  * `unclaimed`: nobody knows which resolver was asked. `unready`: the workload is not known yet.
  * `unsent`: answers that could not be sent.
  */

@@ -4,11 +4,14 @@
 import { pickWeighted } from '../../balancing/weighted.ts'
 import { LIMITS } from '../../model/limits.ts'
 import type { LocalPod } from '../../model/messages.ts'
-import type { Tables } from '../../model/tables.ts'
+import type { Tables, TableWorkload } from '../../model/tables.ts'
+import { authorize } from '../../policy/authorize.ts'
 import type { Address } from '../connection.ts'
 import { isLoopback } from '../host-workloads.ts'
+import { identityOf } from '../identity-of.ts'
 import { addressTowards, type EndpointChoices } from '../outbound/endpoints.ts'
 import { serviceAt } from '../outbound/route.ts'
+import type { SecurityCache } from '../security-cache.ts'
 import { AnswerCache } from './cache.ts'
 import { type DecideParts, decide } from './decide.ts'
 import { Forwarder, type ForwarderParts } from './forwarder.ts'
@@ -18,6 +21,7 @@ import { RCODE } from './wire.ts'
 
 export interface DeskParts extends ForwarderParts, DecideParts {
   readonly choices: EndpointChoices
+  readonly security: SecurityCache
 }
 
 /** Longer questions are not remembered. */
@@ -96,17 +100,17 @@ export class NameDesk {
     const isKept = key !== '' && query.plain && query.standard
     const cacheKey = `${resolver.ip} ${resolver.port} ${key}`
     const id = query.bytes.readUInt16BE(0)
-    const cached = isKept ? this.#cache.get(cacheKey, id, clock.nowMs()) : undefined
-    if (cached !== undefined && cached.length <= udpBytes(query)) {
-      meter.count('cached')
-      reply(cached)
-      return
-    }
     const refused = (): void => reply(writeFailure(query, RCODE.servFail))
     const target = this.#reach(resolver)
     if (target === undefined) {
       meter.count('refused')
       refused()
+      return
+    }
+    const cached = isKept ? this.#cache.get(cacheKey, id, clock.nowMs()) : undefined
+    if (cached !== undefined && cached.length <= udpBytes(query)) {
+      meter.count('cached')
+      reply(cached)
       return
     }
     const answered = (answer: Buffer): void => {
@@ -116,17 +120,38 @@ export class NameDesk {
     this.#forwarder.ask(target, { query, answered, refused })
   }
 
-  /** Behind the virtual address of a service is one of its endpoints. */
+  /** Behind the virtual address of a service is one of its endpoints. Undefined: nobody, or one
+   * that this workload may not call. */
   #reach(resolver: Address): Address | undefined {
     const { view, choices, random } = this.#parts
     const tables = view.current
     if (tables === undefined || isLoopback(resolver.ip)) return resolver
     const service = serviceAt(tables, resolver.ip)
-    if (service === undefined || service.resolution === 'none') return resolver
+    if (service === undefined || service.resolution === 'none') {
+      const workload = tables.workloads.get(tables.workloadByIp.get(resolver.ip) ?? '')
+      return this.#mayAsk(tables, workload, resolver) ? resolver : undefined
+    }
     const endpoint = pickWeighted(choices.of(tables, service, resolver.port), random)
     if (endpoint === undefined) return undefined
     const ip = addressTowards(endpoint.workload, resolver.ip, this.#pod)
-    return ip === undefined ? undefined : { ip, port: endpoint.port }
+    if (ip === undefined) return undefined
+    const target = { ip, port: endpoint.port }
+    return this.#mayAsk(tables, endpoint.workload, target) ? target : undefined
+  }
+
+  /** As the kernel judges other datagrams: between workloads of this node, at L4. */
+  #mayAsk(tables: Tables, workload: TableWorkload | undefined, { ip, port }: Address): boolean {
+    const source = tables.workloads.get(this.#pod.uid)
+    if (source === undefined || workload === undefined || workload.uid === source.uid) return true
+    if (workload.node !== source.node) return true
+    const sourceIp = this.#pod.addresses.find((own) => own.includes(':') === ip.includes(':'))
+    const verdict = authorize(this.#parts.security.policiesOf(tables, workload, 'source'), {
+      peer: { kind: 'verified', id: identityOf(source), by: 'kernel' },
+      sourceIp: sourceIp ?? '',
+      destinationIp: ip,
+      destinationPort: port,
+    })
+    return verdict.kind !== 'deny'
   }
 }
 

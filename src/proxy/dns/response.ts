@@ -14,6 +14,9 @@ export const TCP_BYTES_MAX = 65_535
 /** Seconds that programs may hold addresses of ours. */
 const TTL_S = 30
 
+/** An IPv4 address, with a pointer for its name. */
+const RECORD_BYTES_MIN = 16
+
 /** Bytes of a response that the asker takes by UDP. */
 export function udpBytes(query: Query): number {
   const wanted = query.edns?.udpBytes ?? UDP_BYTES_MIN
@@ -25,6 +28,9 @@ export function writeAnswer(query: Query, answer: Answer, bytesMax: number): Buf
   if (query.edns !== undefined && query.edns.version !== 0) {
     return respond(query, RCODE.badVersion, [], 0)
   }
+  const cut = () => respond(query, RCODE.ok, [], FLAG.authoritative | FLAG.truncated)
+  // Not written in vain: whoever asks for much by UDP may ask often.
+  if (answer.addresses.length * RECORD_BYTES_MIN > bytesMax) return cut()
   const records: Buffer[] = []
   let owner = pointerTo(HEADER_BYTES)
   if (answer.alias !== undefined) {
@@ -35,8 +41,7 @@ export function writeAnswer(query: Query, answer: Answer, bytesMax: number): Buf
   }
   for (const address of answer.addresses) records.push(addressRecord(owner, address))
   const whole = respond(query, RCODE.ok, records, FLAG.authoritative)
-  if (whole.length <= bytesMax) return whole
-  return respond(query, RCODE.ok, [], FLAG.authoritative | FLAG.truncated)
+  return whole.length <= bytesMax ? whole : cut()
 }
 
 /** An answer of nothing but the reason. */

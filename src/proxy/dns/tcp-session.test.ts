@@ -119,6 +119,25 @@ test('the rest goes to the resolver over one connection, and answers come in any
   t.is(ending()?.reason, 'completed')
 })
 
+test('one client does not keep the others waiting, and whoever does not read is not answered', async (t) => {
+  const { client, count } = session()
+  const asked = 1_000
+  client.peerSends(Buffer.concat(Array.from({ length: asked }, (_, at) => sends('web', at))))
+  t.is(count('questions'), 16, 'in one turn')
+  await until('the queue to be full', () => client.queuedBytes >= QUEUE_MAX)
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve))
+  t.true(count('questions') < QUEUE_MAX / 16, `${count('questions')}`)
+  t.true(client.paused)
+  await until('the rest', () => {
+    while (client.queue.length > 0) client.peerReads()
+    return count('answered') === asked
+  })
+  t.deepEqual(
+    messages(client).map((each) => reading(each).id),
+    Array.from({ length: asked }, (_, at) => at),
+  )
+})
+
 test('a client that has said all still gets its answers', async (t) => {
   const { client, upstream, ending } = session()
   client.peerSends(sends('a.example', 1))

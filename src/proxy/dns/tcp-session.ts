@@ -27,6 +27,11 @@ export interface TcpSessionParts {
   readonly seen: Relayed
 }
 
+/** Questions of one client in one turn of the loop, and about how much they are answered: others
+ * wait as well, and an answer may be long and take its time. */
+const QUESTIONS_PER_TURN = 16
+const ANSWER_BYTES_PER_TURN = 8_192
+
 /**
  * Resolves when both streams are closed; never rejects, unless `connect` does. Bytes are counted as
  * the client sent and got them. Reasons: completed, downstream-reset, upstream-reset, idle-timeout,
@@ -44,6 +49,9 @@ class TcpSession implements Moved {
   readonly #resolve: (ending: Ending) => void
   readonly #reject: (error: unknown) => void
   readonly #reader = new FrameReader()
+  /** Read, but not looked at: at most what one piece of the stream brings. */
+  #unread: Buffer[] = []
+  #next: NodeJS.Immediate | undefined
   #upstream: ByteStream | undefined
   /** For the resolver, while the way to it is being opened. */
   #queue: Buffer[] = []
@@ -89,14 +97,12 @@ class TcpSession implements Moved {
     return {
       data: (chunk) => {
         this.sentBytes += chunk.length
-        for (const message of this.#reader.read(chunk)) this.#question(message)
-        if (this.#isFull) this.#client.pause()
+        this.#unread.push(...this.#reader.read(chunk))
+        this.#work()
       },
       end: () => {
         this.#clientEnded = true
-        // A resolver sees the end after the last question, and says by its own when all is answered.
-        if (this.#upstream !== undefined) this.#upstream.end()
-        else if (!this.#connecting) this.#end()
+        if (this.#unread.length === 0) this.#allRead()
       },
       drain: () => {
         this.#clientFull = false
@@ -133,6 +139,34 @@ class TcpSession implements Moved {
     }
   }
 
+  /** Some of what was asked, for as long as the client and the resolver keep up. */
+  #work(): void {
+    if (this.#next !== undefined) return
+    let left = QUESTIONS_PER_TURN
+    const bytesMax = this.receivedBytes + ANSWER_BYTES_PER_TURN
+    while (left-- > 0 && this.receivedBytes < bytesMax && this.#clientOpen && !this.#isFull) {
+      const message = this.#unread.shift()
+      if (message === undefined) break
+      this.#question(message)
+    }
+    if (!this.#clientOpen) this.#unread = []
+    if (this.#unread.length > 0 && !this.#isFull) {
+      this.#next = setImmediate(() => {
+        this.#next = undefined
+        this.#work()
+      })
+    }
+    if (this.#unread.length > 0 || this.#isFull) this.#client.pause()
+    else if (this.#clientEnded) this.#allRead()
+    else if (this.#clientOpen) this.#client.resume()
+  }
+
+  /** A resolver sees the end after the last question, and says by its own when all is answered. */
+  #allRead(): void {
+    if (this.#upstream !== undefined) this.#upstream.end()
+    else if (!this.#connecting) this.#end()
+  }
+
   #question(message: Buffer): void {
     if (this.#isEnding) return
     this.#moved()
@@ -160,7 +194,7 @@ class TcpSession implements Moved {
   }
 
   #readOn(): void {
-    if (this.#clientOpen && !this.#isFull) this.#client.resume()
+    if (this.#clientOpen && !this.#isFull) this.#work()
   }
 
   async #connect(): Promise<void> {
@@ -188,7 +222,8 @@ class TcpSession implements Moved {
     }
     for (const message of this.#queue) upstream.write(message)
     this.#queue = []
-    if (this.#clientEnded || this.#isEnding) upstream.end()
+    const allRead = this.#clientEnded && this.#unread.length === 0
+    if (allRead || this.#isEnding) upstream.end()
   }
 
   #over(resetReason: Reason, outcome: StreamOutcome): void {

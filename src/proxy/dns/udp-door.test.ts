@@ -48,6 +48,33 @@ test('new tables are told at once', async (t) => {
   t.deepEqual(reading(await asker.answer(1)).records, ['web 30 A 10.96.0.2'])
 })
 
+test('a resolver of this node is only asked for those whom its policies let', async (t) => {
+  const { open, resolvers, view, count } = rig(t)
+  const { port } = await open()
+  const ip = '192.0.2.53'
+  resolvers[0] = { ip, port: 53 }
+  const policy = {
+    key: 'default/shy',
+    name: 'shy',
+    namespace: 'default',
+    action: 'deny',
+    rules: [{ clauses: [] }],
+    dryRun: false,
+    origin: 'authored',
+  } as const
+  const shy = workload('shy', ip, { node: caller.node, policies: ['default/shy'] })
+  const judged = (version: number, of: typeof shy) =>
+    view.set(tablesOf(version, { ...mesh, workloads: [caller, of], policies: [policy] }))
+  const asker = new Asker(t)
+  judged(2, shy)
+  asker.send(port, question('x.example', { id: 1 }))
+  t.is(reading(await asker.answer(0)).rcode, 2)
+  t.is(count('forwarded'), 0)
+  judged(3, { ...shy, policies: [] })
+  asker.send(port, question('x.example', { id: 2 }))
+  await until('the question', () => count('forwarded') === 1)
+})
+
 test('another name goes to the resolver that was asked, whole, under another ID, and back', async (t) => {
   const { open, resolvers, count } = rig(t)
   const { port } = await open(2)

@@ -12,6 +12,7 @@ import { proxyBoard } from '../../telemetry/proxy-cells.ts'
 import type { Address } from '../connection.ts'
 import { UdpDoor } from '../dns/udp-door.ts'
 import { EndpointChoices } from '../outbound/endpoints.ts'
+import { SecurityCache } from '../security-cache.ts'
 import { TablesView } from '../tables-view.ts'
 import { until } from '../testing/conditions.ts'
 import { address, answerOf } from '../testing/dns.ts'
@@ -55,6 +56,7 @@ export function rig(
     random,
     view,
     choices: new EndpointChoices(),
+    security: new SecurityCache(),
     meter: new DnsMeter(board, 0),
     newId: ids ?? (() => Math.floor(random() * 65_536)),
     asked: ({ slot }) => {
