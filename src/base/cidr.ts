@@ -41,7 +41,3 @@ export function formatCidr(cidr: Cidr): string {
   const v4 = isV4(cidr.bytes) && cidr.bits >= 96
   return `${formatIp(cidr.bytes)}/${v4 ? cidr.bits - 96 : cidr.bits}`
 }
-
-export function cidrsOverlap(a: Cidr, b: Cidr): boolean {
-  return a.bits <= b.bits ? cidrContains(a, b.bytes) : cidrContains(b, a.bytes)
-}

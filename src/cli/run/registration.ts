@@ -83,7 +83,7 @@ function labelsOf(request: RunRequest): Readonly<Record<string, string>> {
   return { app: request.name, ...request.labels, ...Object.fromEntries(served) }
 }
 
-export function serviceResource(
+function serviceResource(
   namespace: string,
   name: string,
   ports: readonly ServiceRequest[],

@@ -27,7 +27,7 @@ const right = (head: string, need: number, cell: Column['cell']): Column => ({
   need,
 })
 
-export const COLUMNS: readonly Column[] = [
+const COLUMNS: readonly Column[] = [
   left('FROM', 100, 10, (row) => row.from),
   left('TO', 100, 12, (row) => row.to),
   left('AT', 10, 10, (row) => row.at),

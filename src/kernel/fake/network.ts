@@ -1,6 +1,6 @@
 // The fake kernel's namespaces and which listener a connection reaches. Addresses belong to
 // namespaces; every namespace reaches every other, as across one bridge.
-import { formatEndpoint, formatIp, isV4 } from '../../base/ip.ts'
+import { formatEndpoint, formatIp } from '../../base/ip.ts'
 import { checkAddress } from '../checks.ts'
 import { kernelError } from '../errno.ts'
 import type { Accepted, ListenSpec, SocketAddress } from '../kernel.ts'
@@ -169,10 +169,6 @@ export function toAccepted(fds: FdTable, connection: FakeConnection, value?: Buf
 
 export function canonical(operation: string, text: string): string {
   return formatIp(checkAddress(operation, text))
-}
-
-export function isV4Text(operation: string, text: string): boolean {
-  return isV4(checkAddress(operation, text))
 }
 
 export function isLoopback(address: string): boolean {

@@ -46,7 +46,7 @@ export function isResponse(message: Buffer): boolean {
 }
 
 /** A response of a header and nothing else. */
-export function headerOnly(query: Buffer, rcode: number): Buffer {
+function headerOnly(query: Buffer, rcode: number): Buffer {
   const answer = Buffer.alloc(HEADER_BYTES)
   query.copy(answer, 0, 0, 4)
   const kept = query.readUInt16BE(2) & (FLAG.opcode | FLAG.recursionDesired)

@@ -159,7 +159,7 @@ export class ResolverSocket {
 }
 
 /** Whether the answer is for this question. A failure may come without any. */
-export function isAnswerTo(query: Query, answer: Buffer): boolean {
+function isAnswerTo(query: Query, answer: Buffer): boolean {
   if (answer.length < HEADER_BYTES || !isResponse(answer)) return false
   const flags = answer.readUInt16BE(2)
   if (((flags ^ query.flags) & FLAG.opcode) !== 0) return false

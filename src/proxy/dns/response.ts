@@ -6,9 +6,9 @@ import type { Query } from './query.ts'
 import { CLASS, FLAG, HEADER_BYTES, POINTER, RCODE, TYPE } from './wire.ts'
 
 /** What we say we take and send by UDP. */
-export const UDP_BYTES_MAX = 4096
+const UDP_BYTES_MAX = 4096
 /** Source: RFC 1035 section 4.2.1, where the asker says nothing else. */
-export const UDP_BYTES_MIN = 512
+const UDP_BYTES_MIN = 512
 export const TCP_BYTES_MAX = 65_535
 
 /** Seconds that programs may hold addresses of ours. */
