@@ -24,6 +24,8 @@ export interface ServicePort {
   readonly targetPort?: number
   /** Kubernetes' `appProtocol`; `tcp` makes the port a candidate of the direct path. */
   readonly appProtocol?: string
+  /** Default `TCP`. */
+  readonly protocol?: 'UDP'
 }
 
 export class MeshConfig {

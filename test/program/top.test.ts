@@ -9,7 +9,7 @@ import { stripVTControlCharacters } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import { AdminClient } from '../../src/admin/client.ts'
 import type { Connections, FlowShown } from '../../src/admin/shapes.ts'
-import { authorizationPolicy } from '../lab/mesh-config.ts'
+import { authorizationPolicy, service } from '../lab/mesh-config.ts'
 import type { Pod } from '../lab/pod.ts'
 import { client, hold, nodeEcho, udpEcho, udpSend } from '../lab/programs.ts'
 import { waitUntil } from '../lab/wait.ts'
@@ -17,6 +17,8 @@ import { call, Held, Mesh, principal, serve, servicePort, spiffe } from '../mesh
 
 const WEFT = fileURLToPath(new URL('../../bin/weft.mjs', import.meta.url))
 const ECHO = 8080
+/** The address of a service of datagrams. */
+const CLOCK = '10.96.9.123'
 
 let mesh: Mesh
 let caller: Pod
@@ -41,6 +43,11 @@ test.before(async () => {
     mesh.service('shy', { app: 'shy' }, [ECHO]),
     mesh.service('far', { app: 'far' }, [ECHO]),
     mesh.service('closed', { app: 'closed' }, [ECHO]),
+    service('clock', {
+      selector: { app: 'near' },
+      clusterIPs: [CLOCK],
+      ports: [{ name: 'udp-clock', port: 123, targetPort: 9998, protocol: 'UDP' }],
+    }),
     authorizationPolicy('closed', 'default', { selector, action, rules }),
   ])
   await mesh.start()
@@ -131,6 +138,18 @@ test.serial('what is refused is counted with its reason', async (t) => {
   t.like(to(one, 'closed'), { open: 0, opened: 3, failed: { 'policy-denied': 3 } })
   t.is(to(one, 'closed')?.sentBytes, 0)
 })
+
+test.serial(
+  'datagrams for a service of this node reach it, under its address, and are counted',
+  async (t) => {
+    await serve(near, udpEcho(9998))
+    for (const isConnected of [false, true]) {
+      const { stdout } = await caller.exec(udpSend(CLOCK, 123, 'x', isConnected))
+      t.deepEqual(JSON.parse(stdout), { ok: true, from: { ip: CLOCK, port: 123 } })
+    }
+    t.is((await admin(0).status()).counters.weft_udp_direct_total, 2)
+  },
+)
 
 test.serial('status, workloads and certificates are those of the agent', async (t) => {
   await serve(far, udpEcho(9999))
