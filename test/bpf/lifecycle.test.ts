@@ -14,14 +14,14 @@ import { Stage } from './stage.ts'
 const OBJECTS = fileURLToPath(new URL('../../bpf/out/', import.meta.url))
 const DRIVER = fileURLToPath(new URL('driver.ts', import.meta.url))
 
-/** Verified instructions of each program on Linux 6.18 and 6.1, which walks further. The limit is
+/** Verified instructions of each program on Linux 6.18. The limit is
  * a million; a jump here is a mistake, and a slow load of every pod's guard. */
 const CEILINGS: Readonly<Record<string, number>> = {
   weft_admit: 4_000,
-  weft_connect4: 20_000,
-  weft_connect6: 70_000,
+  weft_connect4: 16_000,
+  weft_connect6: 45_000,
   weft_sendmsg4: 9_000,
-  weft_sendmsg6: 35_000,
+  weft_sendmsg6: 20_000,
   weft_recvmsg4: 500,
   weft_recvmsg6: 500,
   weft_getpeername4: 500,
@@ -43,6 +43,9 @@ const CEILINGS: Readonly<Record<string, number>> = {
   weft_end: 300,
   weft_end_inherited: 300,
 }
+
+/** Of 6.1 and others without bpf_sock_destroy: their verifier walks further. */
+const OLDER_FACTOR = 4
 
 let stage: Stage
 
@@ -104,7 +107,8 @@ test.serial('every program stays below its ceiling of verified instructions', (t
   )
   t.deepEqual(Object.keys(found).sort(), expected.sort())
   for (const [name, instructions] of Object.entries(found)) {
-    t.true(instructions > 0 && instructions <= (CEILINGS[name] ?? 0), `${name}: ${instructions}`)
+    const ceiling = (CEILINGS[name] ?? 0) * (without.includes('end.o') ? OLDER_FACTOR : 1)
+    t.true(instructions > 0 && instructions <= ceiling, `${name}: ${instructions}`)
   }
 })
 
@@ -135,7 +139,8 @@ test.serial('an enrolment that fails leaves nothing behind', async (t) => {
   await t.throwsAsync(enrol(['10.0.0.256']), { message: /not an IP address/ })
   await t.throwsAsync(enrol(['10.0.0.1'], stage.node.netns), { message: /other end of eth0/ })
   // Older kernels rename only what is down.
-  await stage.node.exec(['ip', '-n', pod.netns, 'link', 'set', 'eth0', 'down', 'name', 'eth9'])
+  await stage.node.exec(['ip', '-n', pod.netns, 'link', 'set', 'eth0', 'down'])
+  await stage.node.exec(['ip', '-n', pod.netns, 'link', 'set', 'eth0', 'name', 'eth9'])
   await t.throwsAsync(enrol(pod.addresses), { message: /eth0/ })
   await stage.node.exec(['ip', '-n', pod.netns, 'link', 'add', 'eth0', 'type', 'bridge'])
   await t.throwsAsync(enrol(pod.addresses), { message: /veth/ })
