@@ -36,6 +36,7 @@ static __always_inline enum origin find_caller(const struct weft_config *config,
 		caller->ip4 = host.ip4;
 		caller->ip6 = host.ip6;
 		caller->host = 1;
+		caller->on_device = BPF_CORE_READ(raw, __sk_common.skc_bound_dev_if) != 0;
 		return KNOWN;
 	}
 	if (otherwise == FOREIGN)

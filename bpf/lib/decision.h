@@ -19,6 +19,7 @@ struct caller {
 	struct weft_ip ip6;
 	__u32 workload;
 	__u32 host; /* shares the node's network */
+	__u32 on_device; /* its socket may use one device only, which is not loopback's */
 };
 
 /* UNTOUCHED: not even counted. */
@@ -66,12 +67,15 @@ static __always_inline void capture(const struct weft_ip *target, struct decisio
 }
 
 /* Where a workload meets the agent: at its own address, or on loopback where it shares the node's,
- * because that address may not be the node's any more, and then it would be somebody else's. */
+ * because that address may not be the node's any more, and then it would be somebody else's. From one
+ * device loopback is not reached. */
 static __always_inline struct weft_ip meeting_place(const struct caller *caller,
 						    const struct weft_ip *asked)
 {
-	if (!caller->host)
-		return ip_is_v4(asked) ? caller->ip4 : caller->ip6;
+	struct weft_ip own = ip_is_v4(asked) ? caller->ip4 : caller->ip6;
+
+	if (!caller->host || (caller->on_device && !ip_is_zero(&own)))
+		return own;
 	return ip_is_loopback(asked) ? *asked : loopback_like(asked);
 }
 

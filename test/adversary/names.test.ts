@@ -167,7 +167,7 @@ test('under registry-only nothing leaves by TCP port 53, and names are asked for
     'the refusal',
   )
   t.is(entries[0]?.destination.ip, OUTSIDE_TCP)
-  t.false((await call(evil, programs.client('connect', OUTSIDE_TCP, 80))).ok)
+  t.false((await call(evil, programs.client('banner', OUTSIDE_TCP, 80))).ok)
   t.deepEqual((await ask(evil, upstream, 'foreign.test')).ips, [TRUTH])
   await mesh.apply('mesh.yaml', [meshConfig({ drainTimeoutMs: '100ms' })])
 })

@@ -69,6 +69,17 @@ test.serial('a workload is captured as soon as it is known, wherever it connects
       t.deepEqual([answer.class, answer.name, answer.workload], ['outbound', text, number])
     }
   }
+  const { v4, v6 } = stage.node.addresses
+  for (const [bind, ip] of [
+    [v4, OUTSIDE],
+    [v6, OUTSIDE6],
+    ['127.0.0.9', OUTSIDE],
+  ] as const) {
+    t.is((await ask(web, ip, 80, { bind })).workload, number, `bound to ${bind}`)
+  }
+  for (const ip of [OUTSIDE, OUTSIDE6]) {
+    t.is((await ask(web, ip, 80, { device: 'eth0' })).workload, number, `${ip} by a device`)
+  }
   t.is((await ask(stage.node, OUTSIDE, 80)).class, undefined, 'nobody else is')
   t.is(await answererOf(web, stage.node.ip, SSH), 'ssh', "the node's other services are reached")
   t.is(await answererOf(web, '127.0.0.1', SSH), 'ssh')
