@@ -8,6 +8,7 @@ import { TablesStore } from '../compile/apply-patch.ts'
 import { IdentityStore } from '../identity/present/identity-store.ts'
 import type { WorkerMapIds } from '../kernel/datapath.ts'
 import { nativeKernel } from '../kernel/native.ts'
+import { rootListens } from '../kernel/root-listeners.ts'
 import { openWorkerViews } from '../kernel/worker-views.ts'
 import type { FromWorker, ToWorker } from '../model/messages.ts'
 import { DataPlane } from '../proxy/data-plane.ts'
@@ -39,6 +40,7 @@ function run(port: NonNullable<typeof parentPort>, data: WorkerData): void {
       decodeOrigin: views.decodeOrigin,
       portOwner: views.portOwner,
       portListener: views.portListener,
+      heldByRoot: rootListens,
       asked: views.asked,
       accessLog,
       log: messageLog(send),

@@ -21,7 +21,7 @@ import { ProxyMeter, proxyBoard } from '../telemetry/proxy-cells.ts'
 import { Connection } from './connection.ts'
 import { type Asked, UdpDoor } from './dns/udp-door.ts'
 import { FlowBook } from './flow-book.ts'
-import { HostWorkloads, type PortOwner } from './host-workloads.ts'
+import { type HeldByRoot, HostWorkloads, type PortOwner } from './host-workloads.ts'
 import { InboundSessions } from './inbound/sessions.ts'
 import { LiveConnections } from './live.ts'
 import { EndpointChoices } from './outbound/endpoints.ts'
@@ -49,6 +49,8 @@ export interface DataPlaneParts {
   readonly portOwner?: PortOwner
   /** Which one does listen there; without it whoever serves it. */
   readonly portListener?: PortOwner
+  /** Without it nobody holds a port for a workload. */
+  readonly heldByRoot?: HeldByRoot
   /** Which resolver a question was sent to; without it nobody answers what comes by UDP. */
   readonly asked?: Asked
   /** Made by `proxyBoard`; the worker writes the row of its number. */
@@ -94,8 +96,8 @@ export class DataPlane {
     this.#connectionsMax = options.connectionsMax ?? LIMITS.connectionsPerWorkerMax
     this.#view = new TablesView(clock)
     this.#flows = new FlowBook(clock)
-    const { portOwner = () => undefined, portListener } = parts
-    this.#hosts = new HostWorkloads(portOwner, clock, portListener)
+    const { portOwner = () => undefined, portListener, heldByRoot } = parts
+    this.#hosts = new HostWorkloads(portOwner, clock, portListener, heldByRoot)
     this.#streams = new SocketStreams(kernel)
     const board = parts.cells ?? proxyBoard(options.worker + 1)
     this.#meter = new ProxyMeter(board, options.worker)

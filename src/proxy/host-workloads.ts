@@ -12,15 +12,25 @@ import { Waitlist } from './waitlist.ts'
  */
 export type PortOwner = (ip: string, port: number) => number | undefined
 
+/** Whether somebody listens at this port of the node, and nobody but root does. */
+export type HeldByRoot = (ip: string, port: number) => boolean
+
 export class HostWorkloads {
   readonly #portOwner: PortOwner
   readonly #portListener: PortOwner
+  readonly #heldByRoot: HeldByRoot
   readonly #byNumber = new Map<number, LocalPod>()
   readonly #waiting: Waitlist<LocalPod>
 
-  constructor(portOwner: PortOwner, clock: Clock, portListener = portOwner) {
+  constructor(
+    portOwner: PortOwner,
+    clock: Clock,
+    portListener: PortOwner = portOwner,
+    heldByRoot: HeldByRoot = () => false,
+  ) {
     this.#portOwner = portOwner
     this.#portListener = portListener
+    this.#heldByRoot = heldByRoot
     this.#waiting = new Waitlist(clock)
   }
 
@@ -54,11 +64,13 @@ export class HostWorkloads {
   /**
    * Whether a delivery meets a socket of the workload: any process of the node can open a port that
    * the workload has by configuration and does not use. Ports it names itself may be held for it by
-   * others.
+   * a service manager, which is root.
    */
   receives(pod: LocalPod, { match }: Pick<Workload, 'match'>, ip: string, port: number): boolean {
-    if (!pod.hostNetwork || match?.ownPorts?.includes(port) === true) return true
-    return this.#portListener(ip, port) === pod.number
+    if (!pod.hostNetwork) return true
+    const listener = this.#portListener(ip, port)
+    if (listener !== undefined) return listener === pod.number
+    return match?.ownPorts?.includes(port) === true && this.#heldByRoot(ip, port)
   }
 
   /** Those at this address of the node. */

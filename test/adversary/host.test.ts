@@ -14,6 +14,8 @@ const ALPHA = 7100
 const BETA = 7200
 const GAMMA = 7300
 const OUTSIDE = 7400
+/** Named by a service that never runs. */
+const HELD = 7600
 const SSH = 2222
 /** On no interface of the node but an extra one, as a container runtime's bridge. */
 const SECOND = '172.31.7.1'
@@ -37,6 +39,7 @@ test.before(async () => {
   alpha = mesh.host(one, 'alpha')
   beta = mesh.host(one, 'beta')
   gamma = mesh.host(two, 'gamma')
+  mesh.host(one, 'held', { ports: { held: HELD } })
   far = await mesh.pod(two, 'far')
   stranger = one.service('stranger')
   await one.exec(['ip', 'addr', 'add', `${SECOND}/24`, 'dev', 'pods0'])
@@ -166,6 +169,19 @@ test('a program that takes the port of a service that is down is not reached in 
   await serve(alpha, programs.server('identity', ALPHA, { name: 'alpha' }))
   const back = await ask(gamma, mesh.vip('alpha').v4, servicePort(ALPHA))
   t.is(seenBy(back).name, 'alpha')
+})
+
+test('a port that a service names may be held for it by root, and by nobody else', async (t) => {
+  const argv = programs.server('identity', HELD, { name: 'holder' })
+  const [thief] = await serve(stranger, [...NOBODY, ...argv])
+  for (const from of [gamma, far]) t.false((await ask(from, mesh.one.ip, HELD)).ok, from.name)
+  await thief?.stop()
+  const [manager] = await serve(stranger, argv)
+  for (const from of [gamma, far]) {
+    const reached = await ask(from, mesh.one.ip, HELD)
+    t.is(seenBy(reached).name, 'holder', from.name)
+  }
+  await manager?.stop()
 })
 
 test('whoever opens more ports than there is room for opens none of others to plaintext', async (t) => {
