@@ -26,7 +26,20 @@ export const PROJECT = '/weft'
 const TOOLS = [
   ...['sh', 'cat', 'env', 'grep', 'sed', 'wc', 'sleep', 'rm', 'cp', 'mkdir', 'ls', 'kill', 'head'],
   ...['mount', 'umount', 'nsenter', 'unshare', 'ip', 'tc', 'ss', 'ping', 'sysctl', 'bpftool'],
-  ...['python3', 'timeout', 'id', 'chmod', 'ln', 'mv', 'tr', 'true', 'test', 'basename'],
+  ...[
+    'python3',
+    'prlimit',
+    'setpriv',
+    'timeout',
+    'id',
+    'chmod',
+    'ln',
+    'mv',
+    'tr',
+    'true',
+    'test',
+    'basename',
+  ],
   ...['tcpdump', 'openssl', 'nft', 'nc', 'socat', 'curl', 'dig', 'dnsmasq', 'pgrep', 'ps'],
 ]
 /** Of the kernel: the network and what it leans on. */
