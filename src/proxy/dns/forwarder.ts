@@ -48,8 +48,14 @@ export class Forwarder {
     return this.#sockets.size
   }
 
-  ask(resolver: Address, { query, answered, refused }: Question): void {
+  ask(resolver: Address, question: Question): void {
+    this.#parts.meter.count('forwarded')
+    this.#send(resolver, question, false)
+  }
+
+  #send(resolver: Address, asked: Question, isAgain: boolean): void {
     const { meter, clock } = this.#parts
+    const { query, answered, refused } = asked
     if (this.#waiting.size >= LIMITS.dnsInFlightMax) this.#dropOldest()
     const socket = this.#socketTo(resolver)
     const question: Question = {
@@ -60,6 +66,10 @@ export class Forwarder {
       },
       refused: () => {
         this.#settle(waiting)
+        if (socket.isStale) {
+          this.#setAside(socket)
+          if (!isAgain) return this.#send(resolver, asked, true)
+        }
         meter.count('refused')
         refused()
       },
@@ -67,7 +77,6 @@ export class Forwarder {
     const waiting = { question, socket, untilMs: clock.nowMs() + LIMITS.dnsSilenceMs }
     this.#waiting.add(waiting)
     meter.inFlight(1)
-    meter.count('forwarded')
     socket.ask(question)
     this.#arm()
   }
@@ -99,6 +108,12 @@ export class Forwarder {
     return socket
   }
 
+  /** The next question gets another; what was sent may still be answered. */
+  #setAside(socket: ResolverSocket): void {
+    const key = formatEndpoint(socket.resolver.ip, socket.resolver.port)
+    if (this.#current.get(key) === socket) this.#current.delete(key)
+  }
+
   #dropOldest(): void {
     const [oldest] = this.#waiting
     if (oldest === undefined) return
@@ -117,8 +132,7 @@ export class Forwarder {
   }
 
   #close(socket: ResolverSocket): void {
-    const key = formatEndpoint(socket.resolver.ip, socket.resolver.port)
-    if (this.#current.get(key) === socket) this.#current.delete(key)
+    this.#setAside(socket)
     this.#sockets.delete(socket)
     socket.close()
   }

@@ -30,11 +30,16 @@ export class ResolverSocket {
   /** By ID. */
   readonly #questions = new Map<number, Question>()
   #socket: Socket | undefined
-  #state: 'opening' | 'open' | 'useless' | 'closed' = 'opening'
+  #state: 'opening' | 'open' | 'stale' | 'useless' | 'closed' = 'opening'
 
   constructor(parts: ResolverSocketParts, resolver: Address) {
     this.#parts = parts
     this.resolver = resolver
+  }
+
+  /** The way it was connected by is no more: another socket may find one. */
+  get isStale(): boolean {
+    return this.#state === 'stale'
   }
 
   get size(): number {
@@ -77,7 +82,7 @@ export class ResolverSocket {
   }
 
   ask(question: Question): void {
-    if (this.#state === 'useless') {
+    if (this.#state === 'useless' || this.#state === 'stale') {
       question.refused()
       return
     }
@@ -134,6 +139,7 @@ export class ResolverSocket {
         return
       }
       this.#questions.delete(id)
+      if (this.#state === 'open') this.#state = 'stale'
       question.refused()
     })
   }
