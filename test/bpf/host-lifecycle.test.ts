@@ -200,7 +200,7 @@ test.serial('cgroups that cannot be told apart, or are not its own, are refused'
     [join(agentCgroup, 'driver'), /holds the agents/],
     [dirname(hostCgroup), /holds the agents/],
     [podsCgroup, /watched workloads/],
-    ['/sys/fs/cgroup/none', /not below a cgroup v2 mount/],
+    ['/proc/none', /not below a cgroup v2 mount/],
     [deep, /deeper than/],
     [join(hostCgroup, 'x'.repeat(95)), /longer than/],
   ] as const) {
