@@ -3,24 +3,9 @@
  * agent's cgroup. */
 #include "include/maps/origin.h"
 #include "lib/address.h"
+#include "lib/sockaddr.h"
 
 char LICENSE[] SEC("license") = "GPL";
-
-/* struct sockaddr_in and sockaddr_in6 (linux/in.h, linux/in6.h). */
-struct address4 {
-	__u16 family;
-	__be16 port;
-	__be32 ip;
-	__u8 zero[8];
-};
-
-struct address6 {
-	__u16 family;
-	__be16 port;
-	__u32 flow;
-	__be32 ip[4];
-	__u32 scope;
-};
 
 static __always_inline void answered(struct bpf_sockopt *ctx, __u32 size)
 {

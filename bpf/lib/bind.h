@@ -4,27 +4,12 @@
 #define WEFT_BIND_H
 
 #include "address.h"
+#include "sockaddr.h"
 
 /* The kernel's own choice where nobody set another (ip_local_port_range). */
 #define EPHEMERAL_FIRST 32768
 #define EPHEMERAL_COUNT 28232
 #define BIND_TRIES 8
-
-/* struct sockaddr_in and sockaddr_in6 (linux/in.h, linux/in6.h). */
-struct address4 {
-	__u16 family;
-	__be16 port;
-	__be32 ip;
-	__u8 zero[8];
-};
-
-struct address6 {
-	__u16 family;
-	__be16 port;
-	__u32 flow;
-	__be32 ip[4];
-	__u32 scope;
-};
 
 static __always_inline __be16 random_port(void)
 {

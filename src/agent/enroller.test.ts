@@ -2,6 +2,7 @@ import test from 'ava'
 import { manualClock } from '../base/clock.ts'
 import { memoryLog } from '../base/log.ts'
 import { PersistentMap } from '../base/persistent-map.ts'
+import { EMPTY_TABLES } from '../compile/apply-patch.ts'
 import type { CgroupWatch, PopulatedCgroup } from '../discovery/cgroup-watch.ts'
 import type { Containers } from '../discovery/containers.ts'
 import type { Datapath } from '../kernel/datapath.ts'
@@ -25,15 +26,9 @@ function workload(name: string, more: Partial<TableWorkload> = {}): TableWorkloa
 
 function tables(...workloads: readonly TableWorkload[]): Tables {
   return {
+    ...EMPTY_TABLES,
     version: 1,
-    mesh: DEFAULT_MESH_SETTINGS,
     workloads: PersistentMap.from(workloads.map((each) => [each.uid, each] as const)),
-    services: PersistentMap.empty(),
-    policies: PersistentMap.empty(),
-    workloadByIp: PersistentMap.empty(),
-    serviceByVip: PersistentMap.empty(),
-    serviceByHost: PersistentMap.empty(),
-    serviceByRange: PersistentMap.empty(),
   }
 }
 

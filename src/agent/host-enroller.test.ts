@@ -2,6 +2,7 @@ import test from 'ava'
 import { manualClock } from '../base/clock.ts'
 import { memoryLog } from '../base/log.ts'
 import { PersistentMap } from '../base/persistent-map.ts'
+import { EMPTY_TABLES } from '../compile/apply-patch.ts'
 import type { Datapath, EnrolledPod, HostEnrolment, PodListener } from '../kernel/datapath.ts'
 import { DEFAULT_MESH_SETTINGS } from '../model/mesh-settings.ts'
 import { NODE_UID } from '../model/messages.ts'
@@ -23,15 +24,9 @@ function host(name: string, more: Partial<TableWorkload> = {}): TableWorkload {
 
 function tables(...workloads: readonly TableWorkload[]): Tables {
   return {
+    ...EMPTY_TABLES,
     version: 1,
-    mesh: DEFAULT_MESH_SETTINGS,
     workloads: PersistentMap.from(workloads.map((each) => [each.uid, each] as const)),
-    services: PersistentMap.empty(),
-    policies: PersistentMap.empty(),
-    workloadByIp: PersistentMap.empty(),
-    serviceByVip: PersistentMap.empty(),
-    serviceByRange: PersistentMap.empty(),
-    serviceByHost: PersistentMap.empty(),
   }
 }
 

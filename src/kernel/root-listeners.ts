@@ -8,7 +8,7 @@ const FILES = ['/proc/thread-self/net/tcp', '/proc/thread-self/net/tcp6']
 const CHUNK_BYTES = 65_536
 const LISTEN = '0A'
 
-export interface ListenerLine {
+interface ListenerLine {
   readonly ip: string
   readonly port: number
   readonly user: number
@@ -46,7 +46,7 @@ function listenersIn(file: string): ListenerLine[] {
 
 /** `sl local_address rem_address st queues timer retransmits uid ...`; words of addresses are in
  * the byte order of this machine, which is little endian on all that we run on. */
-export function listenerOf(fields: readonly string[]): ListenerLine {
+function listenerOf(fields: readonly string[]): ListenerLine {
   const [address = '', port = ''] = (fields[1] ?? '').split(':')
   const bytes = Buffer.from(address, 'hex').swap32()
   const ip = bytes.length === 4 ? bytes.join('.') : formatIp(bytes)
