@@ -8,13 +8,46 @@ import { familiesOf, type PodState } from './pod.ts'
 
 /** Freebind, because loopback may lack the address while the pod has another. Reuse, because
  * accepted connections have the program's port, which it could not open again. */
-export const LISTENING = { port: 0, backlog: 4096, freebind: true, reuseAddress: true }
+const LISTENING = { port: 0, backlog: 4096, freebind: true, reuseAddress: true }
 
 const STREAM_CLASSES: readonly StreamClass[] = ['outbound', 'plaintext', 'hbone']
 
 export interface ListenerMaps {
   readonly listeners: BpfMap
   readonly listener: BpfMap
+}
+
+/** An address by which `lookup` finds the listeners of its family. */
+export interface StreamPlace {
+  readonly ip: string
+  readonly family: 4 | 6
+}
+
+/** One listener of a worker for every class and place, known to `lookup`. Pushes to `opened`. */
+export async function openStreams(
+  kernel: Kernel,
+  maps: ListenerMaps,
+  owner: Pick<PodState, 'namespace' | 'workload'>,
+  places: readonly StreamPlace[],
+  worker: number,
+  opened: PodListener[],
+): Promise<void> {
+  for (const kind of STREAM_CLASSES) {
+    for (const { ip, family } of places) {
+      const spec = { ...LISTENING, address: LOOPBACKS[family] }
+      const { fd } = await kernel.listen(spec, owner.namespace.fd)
+      opened.push({ worker, class: kind, fd })
+      maps.listener.updateSocket(
+        fd,
+        LISTENER.encode({ worker, class: LISTENER_CLASSES[kind], workload: owner.workload }),
+      )
+      maps.listeners.updateFd(listenerKey(ip, kind, worker), fd)
+    }
+  }
+}
+
+export function listenerKey(ip: string, kind: ListenerClass, worker: number): Buffer {
+  return LISTENER_KEY.encode({ ip, class: LISTENER_CLASSES[kind], worker })
 }
 
 /** Sockets of one worker for every class and family, known to the programs. All or none. */
@@ -26,16 +59,8 @@ export async function openListeners(
 ): Promise<PodListener[]> {
   const opened: PodListener[] = []
   try {
-    for (const [kind, family] of pairs(STREAM_CLASSES, familiesOf(pod))) {
-      const spec = { ...LISTENING, address: LOOPBACKS[family] }
-      const { fd } = await kernel.listen(spec, pod.namespace.fd)
-      opened.push({ worker, class: kind, fd })
-      maps.listener.updateSocket(
-        fd,
-        LISTENER.encode({ worker, class: LISTENER_CLASSES[kind], workload: pod.workload }),
-      )
-      maps.listeners.updateFd(keyOf(pod, kind, family, worker), fd)
-    }
+    const places = familiesOf(pod).map((family) => ({ ip: ipOf(pod, family), family }))
+    await openStreams(kernel, maps, pod, places, worker, opened)
     await openDns(kernel, maps, pod, worker, opened)
   } catch (error) {
     closeListeners(kernel, opened)
@@ -94,7 +119,7 @@ function keyOf(pod: PodState, kind: ListenerClass, family: 4 | 6, worker: number
     const { hostNetwork, workload: number } = pod
     return dnsListenerKey({ hostNetwork, number, ip }, kind, worker)
   }
-  return LISTENER_KEY.encode({ ip, class: LISTENER_CLASSES[kind], worker })
+  return listenerKey(ip, kind, worker)
 }
 
 function ipOf(pod: PodState, family: 4 | 6): string {

@@ -2,17 +2,15 @@
 // namespace that finds them. Both are there only while somebody needs them.
 import { existsSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { NODE_UID, type StreamClass } from '../../model/messages.ts'
-import { LISTENER, LISTENER_CLASSES, LISTENER_KEY } from '../abi.ts'
+import { NODE_UID } from '../../model/messages.ts'
 import type { EnrolledPod, PodListener } from '../datapath.ts'
 import type { Kernel, Namespace } from '../kernel.ts'
 import { NODE_PINS } from './host-links.ts'
 import { dropLink, linkAt } from './links.ts'
-import { LISTENING } from './listeners.ts'
+import { closeListeners, listenerKey, openStreams, type StreamPlace } from './listeners.ts'
 import { type Programs, pinsOf } from './load.ts'
 import { revive, type Served, silence } from './served.ts'
 
-const CLASSES: readonly StreamClass[] = ['outbound', 'plaintext', 'hbone']
 const LOOKUP = 'weft_lookup_host'
 /** Absent where the kernel has no IPv6. */
 const IPV6 = '/proc/net/if_inet6'
@@ -94,18 +92,14 @@ export class NodeDoor {
     const { kernel, programs } = this.#parts
     const opened: PodListener[] = []
     try {
-      for (const kind of CLASSES) {
-        for (const { every, loopback } of families()) {
-          const spec = { ...LISTENING, address: loopback }
-          const { fd } = await kernel.listen(spec, this.#namespace.fd)
-          opened.push({ worker, class: kind, fd })
-          const value = LISTENER.encode({ worker, class: LISTENER_CLASSES[kind] })
-          programs.map('weft_listener').updateSocket(fd, value)
-          programs.map('weft_listeners').updateFd(listenerKey(every, kind, worker), fd)
-        }
+      const maps = {
+        listeners: programs.map('weft_listeners'),
+        listener: programs.map('weft_listener'),
       }
+      const owner = { namespace: this.#namespace, workload: 0 }
+      await openStreams(kernel, maps, owner, places(), worker, opened)
     } catch (error) {
-      for (const { fd } of opened) kernel.closeFd(fd)
+      closeListeners(kernel, opened)
       throw error
     }
     return opened
@@ -113,25 +107,19 @@ export class NodeDoor {
 
   #leave(served: Served): void {
     this.#hide(served.listeners)
-    for (const { fd } of [...served.listeners, ...served.silenced]) this.#parts.kernel.closeFd(fd)
+    closeListeners(this.#parts.kernel, [...served.listeners, ...served.silenced])
   }
 
   #hide(gone: readonly PodListener[]): void {
     const listeners = this.#parts.programs.map('weft_listeners')
     for (const { class: kind, worker } of gone) {
-      for (const { every } of families()) {
-        listeners.delete(listenerKey(every, kind as StreamClass, worker))
-      }
+      for (const { ip } of places()) listeners.delete(listenerKey(ip, kind, worker))
     }
   }
 }
 
-/** The address that stands for all of its family, and where the listeners are really bound. */
-function families(): { readonly every: string; readonly loopback: string }[] {
-  const v4 = { every: '0.0.0.0', loopback: '127.0.0.1' }
-  return existsSync(IPV6) ? [v4, { every: '::', loopback: '::1' }] : [v4]
-}
-
-function listenerKey(ip: string, kind: StreamClass, worker: number): Buffer {
-  return LISTENER_KEY.encode({ ip, class: LISTENER_CLASSES[kind], worker })
+/** The addresses that stand for all of their families. */
+function places(): readonly StreamPlace[] {
+  const v4: StreamPlace = { ip: '0.0.0.0', family: 4 }
+  return existsSync(IPV6) ? [v4, { ip: '::', family: 6 }] : [v4]
 }
